@@ -1,0 +1,1 @@
+"""bndl executes tasks on workers."""

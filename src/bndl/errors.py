@@ -1,0 +1,317 @@
+"""Every error that bndl raises, in one tree.
+
+::
+
+    BndlError
+    ├── UserError                    what was asked cannot be done; nothing was run
+    │   ├── InvalidOption            an option's value makes no sense (also a ValueError)
+    │   ├── InvalidJob               the job as a whole makes no sense
+    │   │   ├── EmptyStage           a stage without tasks
+    │   │   ├── JobCycle             a task needs a result that comes after it
+    │   │   ├── ForeignRef           a ref to a result of another job
+    │   │   └── JobStarted           the job was changed after its execution began
+    │   ├── NotPicklable             a function, argument or result cannot travel
+    │   ├── ItemsFailed              the iterable given to ``map`` raised
+    │   └── ContextClosed            the context was stopped
+    ├── TaskError                    the user's code did not succeed
+    │   ├── TaskFailed               a task failed in its last attempt
+    │   ├── TaskCancelled            a task or its job was cancelled
+    │   └── ResultTooLarge           a result does not fit where it must go
+    ├── ClusterError                 the cluster is not as it has to be
+    │   ├── NoWorkers                no worker is there
+    │   ├── TooFewWorkers            fewer workers than asked for
+    │   ├── WorkerLost               a worker ended or went silent
+    │   ├── WorkerFailedToStart      a local worker process did not come up
+    │   ├── VersionMismatch          a peer has another Python or bndl version
+    │   ├── PeerLost                 the peer of a call is gone
+    │   └── CallTimeout              a peer did not answer in time
+    └── InternalError                a bug in bndl
+        └── ForbiddenTransition      an event that the task's state does not allow
+
+The user's mistakes, lost workers and bndl's own bugs are different branches. Facts are attributes, the text ends with
+the next step, and every error survives pickling: an error is rebuilt from the keyword arguments it was made with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = [
+    "AttemptRecord",
+    "BndlError",
+    "CallTimeout",
+    "ClusterError",
+    "ClusterUnstableWarning",
+    "ContextClosed",
+    "EmptyStage",
+    "ForbiddenTransition",
+    "ForeignRef",
+    "InternalError",
+    "InvalidJob",
+    "InvalidOption",
+    "ItemsFailed",
+    "JobCycle",
+    "JobStarted",
+    "NoWorkers",
+    "NotPicklable",
+    "PeerLost",
+    "RemoteTraceback",
+    "ResultTooLarge",
+    "TaskCancelled",
+    "TaskError",
+    "TaskFailed",
+    "TooFewWorkers",
+    "UserError",
+    "VersionMismatch",
+    "WorkerFailedToStart",
+    "WorkerLost",
+]
+
+
+def _rebuild(cls: type[BndlError], facts: dict[str, Any], cause: BaseException | None) -> BndlError:
+    error = cls(**facts)
+    error.__cause__ = cause
+    return error
+
+
+class BndlError(Exception):
+    """The root of all errors of bndl. Its facts are attributes; ``str()`` is a text that ends with the next step."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self._facts = {"message": message, **facts}
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self._facts, self.__cause__)
+
+
+class UserError(BndlError):
+    """What was asked for cannot be done; nothing was run."""
+
+
+class InvalidOption(UserError, ValueError):
+    """An option has a value that makes no sense."""
+
+
+class InvalidJob(UserError):
+    """The job as a whole makes no sense."""
+
+
+class EmptyStage(InvalidJob):
+    """A stage has no tasks."""
+
+
+class JobCycle(InvalidJob):
+    """A task needs a result that is only made after it."""
+
+
+class ForeignRef(InvalidJob):
+    """A ref names a result of another job."""
+
+
+class JobStarted(InvalidJob):
+    """A job was changed, or executed again, after its execution began."""
+
+
+class NotPicklable(UserError, TypeError):
+    """A function, an argument or a result cannot travel to another process.
+
+    Attributes:
+        what: what was to be sent, such as ``argument of task 3 of stage 'parse'``.
+        path: where in it the object at fault sits, such as ``parse -> closure variable 'lock'``.
+    """
+
+    what: str
+    path: str
+
+
+class ItemsFailed(UserError):
+    """The iterable given to ``map`` raised. ``__cause__`` is its exception.
+
+    Attributes:
+        pulled: how many items it had given before.
+    """
+
+    pulled: int
+
+
+class ContextClosed(UserError, RuntimeError):
+    """The context was stopped, so it cannot run anything."""
+
+
+class TaskError(BndlError):
+    """The user's code did not succeed."""
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception as it was in the worker, as text. The ``__cause__`` of the exception itself."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}"
+
+
+class AttemptRecord:
+    """One attempt of a task, as it ended.
+
+    Attributes:
+        number: counted from 1.
+        worker: the name of the worker that ran it.
+        outcome: ``succeeded``, ``failed``, ``lost``, ``returned`` or ``cancelled``.
+        cause: what went wrong, one line; empty if nothing did.
+        duration: seconds that it ran, 0.0 where the worker took that with it.
+    """
+
+    __slots__ = ("cause", "duration", "number", "outcome", "worker")
+
+    def __init__(self, number: int, worker: str, outcome: str, cause: str = "", duration: float = 0.0) -> None:
+        self.number = number
+        self.worker = worker
+        self.outcome = outcome
+        self.cause = cause
+        self.duration = duration
+
+    def __repr__(self) -> str:
+        cause = f": {self.cause}" if self.cause else ""
+        return f"<attempt {self.number} {self.outcome} on {self.worker} after {self.duration:.3f} s{cause}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AttemptRecord):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash((self.number, self.worker, self.outcome))
+
+
+class TaskFailed(TaskError):
+    """A task failed in its last attempt. ``__cause__`` is the user's exception, or a ``WorkerLost``.
+
+    Attributes:
+        task: the task's name, such as ``parse[3]``.
+        job: the job's name.
+        attempts: all attempts of the task, in order.
+    """
+
+    task: str
+    job: str
+    attempts: Sequence[AttemptRecord]
+
+
+class TaskCancelled(TaskError):
+    """A task or its job was cancelled before it had a result."""
+
+
+class ResultTooLarge(TaskError, MemoryError):
+    """A result does not fit into the memory of the process that it must go to.
+
+    Attributes:
+        size_bytes: the size of the pickled result.
+        limit_bytes: what would have fitted.
+    """
+
+    size_bytes: int
+    limit_bytes: int
+
+
+class ClusterError(BndlError):
+    """The cluster is not as it has to be."""
+
+
+class NoWorkers(ClusterError):
+    """No worker is there."""
+
+
+class TooFewWorkers(ClusterError):
+    """Fewer workers than asked for came in time.
+
+    Attributes:
+        wanted: how many were asked for.
+        workers: the names of those that are there.
+    """
+
+    wanted: int
+    workers: Sequence[str]
+
+
+class WorkerLost(ClusterError):
+    """A worker ended, or was not heard of for too long.
+
+    Attributes:
+        worker: its name.
+        reason: what is known of its end.
+    """
+
+    worker: str
+    reason: str
+
+
+class WorkerFailedToStart(ClusterError):
+    """A local worker process ended before it joined, or keeps crashing.
+
+    Attributes:
+        exit_code: of its last process, negative for a signal; None if it never ran.
+        output: the last lines it wrote.
+    """
+
+    exit_code: int | None
+    output: str
+
+
+class VersionMismatch(ClusterError):
+    """A peer runs another version of Python or of bndl.
+
+    Attributes:
+        here: versions of this node, by what they are of.
+        there: versions of the peer.
+    """
+
+    here: Mapping[str, str]
+    there: Mapping[str, str]
+
+
+class PeerLost(ClusterError):
+    """The peer of a call is gone.
+
+    Attributes:
+        peer: its name.
+    """
+
+    peer: str
+
+
+class CallTimeout(ClusterError, TimeoutError):
+    """A peer did not answer a call in time.
+
+    Attributes:
+        peer: its name.
+        timeout: how long was waited, in seconds.
+    """
+
+    peer: str
+    timeout: float
+
+
+class InternalError(BndlError):
+    """A bug in bndl. Please report it with its text."""
+
+
+class ForbiddenTransition(InternalError):
+    """An event that the task's state does not allow.
+
+    Attributes:
+        story: what happened to the task before, one line each.
+    """
+
+    story: Sequence[str]
+
+
+class ClusterUnstableWarning(UserWarning):
+    """The peers did not agree on who is there within the time given."""
