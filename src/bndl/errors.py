@@ -16,7 +16,8 @@
     ├── TaskError                    the user's code did not succeed
     │   ├── TaskFailed               a task failed in its last attempt
     │   ├── TaskCancelled            a task or its job was cancelled
-    │   └── ResultTooLarge           a result does not fit where it must go
+    │   ├── ResultTooLarge           a result does not fit where it must go
+    │   └── RemoteException          stands for a user's exception that could not travel
     ├── ClusterError                 the cluster is not as it has to be
     │   ├── NoWorkers                no worker is there
     │   ├── TooFewWorkers            fewer workers than asked for
@@ -56,6 +57,7 @@ __all__ = [
     "NoWorkers",
     "NotPicklable",
     "PeerLost",
+    "RemoteException",
     "RemoteTraceback",
     "ResultTooLarge",
     "TaskCancelled",
@@ -219,6 +221,18 @@ class ResultTooLarge(TaskError, MemoryError):
 
     size_bytes: int
     limit_bytes: int
+
+
+class RemoteException(TaskError):
+    """Stands for a user's exception that could not be pickled or unpickled.
+
+    Attributes:
+        kind: the qualified name of the exception's class.
+        text: ``str()`` of the exception.
+    """
+
+    kind: str
+    text: str
 
 
 class ClusterError(BndlError):

@@ -1,0 +1,77 @@
+# Each target works alone on a fresh clone, with nothing but Python 3.11+ and make.
+
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PINS := requirements-dev.txt
+INSTALL := $(PIP) install --quiet --constraint $(PINS) --editable
+# Folders with code; a wildcard, so that one that is not there is left out.
+TYPED := $(wildcard src tests bench)
+
+.DEFAULT_GOAL := help
+# Targets share .venv, so they take turns.
+.NOTPARALLEL:
+.PHONY: help demo test check bench docs pins clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.installed ## a census of the Python code on this machine; ARGS="--compare" goes to bndl demo
+	$(BIN)/bndl demo $(ARGS)
+
+test: $(VENV)/.installed-dev ## all tests; ARGS="tests/unit -x" goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev ## lint, format, types, import contracts, changelog fragments
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/towncrier build --draft --version next >/dev/null
+
+bench: $(VENV)/.installed-dev ## tasks per second, next to multiprocessing.Pool
+	$(BIN)/python bench/overhead.py $(ARGS)
+
+docs: $(VENV)/.installed-docs ## docs/ as HTML in site/
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs site
+	@echo "open site/index.html"
+
+pins: $(VENV)/.created ## renew requirements-dev.txt; use the oldest Python supported, so that all others can install it
+	rm -rf build/pins
+	$(PYTHON) -m venv build/pins
+	build/pins/bin/python -m pip install --quiet '.[dev,docs,shell]'
+	sed -n '/^#/p' $(PINS) >build/pins.txt
+	build/pins/bin/python -m pip freeze | grep -v '^bndl' >>build/pins.txt
+	mv build/pins.txt $(PINS)
+	rm -rf build/pins
+
+clean: ## remove all that is made here, .venv too
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: a venv and what was installed into it. Each is written last, so an interrupted step is done again.
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "bndl needs Python 3.11 or newer, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." >&2; \
+		echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+		echo "'$(PYTHON) -m venv' failed. Some systems package it apart, such as python3-venv." >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(PINS) $(VENV)/.created
+	@echo "installing bndl into $(VENV)"
+	@$(INSTALL) .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(PINS) $(VENV)/.created
+	@echo "installing bndl and its development tools into $(VENV)"
+	@$(INSTALL) '.[dev,shell]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-docs: pyproject.toml $(PINS) $(VENV)/.created
+	@echo "installing bndl and its documentation tools into $(VENV)"
+	@$(INSTALL) '.[docs]'
+	@touch $(VENV)/.installed $@

@@ -1,0 +1,188 @@
+"""Which peers there are, and whether all of them see the same.
+
+A cluster is stable when every node that this one is to have is connected, and each worker sees the nodes that this one
+sees. The workers are asked for what they see all at once, again and again until they agree.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import wait
+from typing import TYPE_CHECKING
+
+from bndl.cluster.peer import Peer
+from bndl.errors import (
+    BndlError,
+    ClusterUnstableWarning,
+    NoWorkers,
+    TooFewWorkers,
+    VersionMismatch,
+    WorkerFailedToStart,
+)
+from bndl.execute.process import visible_peers
+from bndl.net.messages import NodeInfo
+
+if TYPE_CHECKING:
+    from bndl.driver.driver import Driver
+
+__all__ = ["Membership"]
+
+#: Seconds between two rounds of asking.
+_INTERVAL = 0.03
+#: How many seconds a worker may take to say what it sees.
+_ANSWER_TIMEOUT = 2.0
+
+
+class Membership:
+    """The peers of a driver. Thread-safe.
+
+    Args:
+        versions: of this node, to say what is different about one that is refused.
+        expected: how many local workers there are to be.
+        death_reason: what is known of the end of a worker.
+    """
+
+    def __init__(
+        self, versions: dict[str, str], expected: Callable[[], int], death_reason: Callable[[str], str | None]
+    ) -> None:
+        self.death_reason = death_reason
+        self._versions = versions
+        self._expected = expected
+        self._changed = threading.Condition()
+        self._peers: dict[str, Peer] = {}
+        self._refused: dict[str, NodeInfo] = {}
+        self._failure: WorkerFailedToStart | None = None
+        self._driver: Driver
+
+    def bind(self, driver: Driver) -> None:
+        """Name the driver whose peers they are; before anything else."""
+        self._driver = driver
+
+    # From the driver's loop
+
+    def peer_connected(self, info: NodeInfo) -> None:
+        """A peer can be talked to."""
+        with self._changed:
+            self._peers[info.name] = Peer(info, self._driver.requests)
+            self._changed.notify_all()
+
+    def peer_lost(self, name: str, _reason: str) -> None:
+        """A peer is gone."""
+        with self._changed:
+            peer = self._peers.pop(name, None)
+            if peer is not None:
+                peer.is_connected = False
+            self._changed.notify_all()
+
+    def peer_refused(self, info: NodeInfo) -> None:
+        """A node runs other versions, so it takes no part."""
+        with self._changed:
+            self._refused[info.name] = info
+            self._changed.notify_all()
+
+    def worker_failed(self, error: WorkerFailedToStart) -> None:
+        """A local worker does not stay up."""
+        with self._changed:
+            self._failure = error
+            self._changed.notify_all()
+
+    # For users
+
+    @property
+    def workers(self) -> list[Peer]:
+        """The workers that are connected, by name."""
+        with self._changed:
+            return self._workers()
+
+    def _workers(self) -> list[Peer]:
+        return [peer for _, peer in sorted(self._peers.items()) if peer.node_type == "worker"]
+
+    def await_workers(self, count: int | None, connect_timeout: float, stable_timeout: float) -> int:
+        """Wait for workers; see ``Context.await_workers``."""
+        start = time.monotonic()
+        if count is not None:
+            return self._await_count(count, start + connect_timeout + stable_timeout)
+        self._await_first(start + connect_timeout, connect_timeout)
+        self._await_stable(start + stable_timeout, stable_timeout)
+        return len(self.workers)
+
+    def _await_count(self, count: int, deadline: float) -> int:
+        with self._changed:
+            while len(self._workers()) < count:
+                self._raise_failure()
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    names = [peer.name for peer in self._workers()]
+                    text = (
+                        f"{count} workers were asked for and {len(names)} are there: {', '.join(names) or 'none'}."
+                        f"{self._refusals()} Start more, or ask for fewer."
+                    )
+                    raise TooFewWorkers(text, wanted=count, workers=names)
+                self._changed.wait(remaining)
+            return len(self._workers())
+
+    def _await_first(self, deadline: float, timeout: float) -> None:
+        with self._changed:
+            while not self._workers():
+                self._raise_failure()
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    text = (
+                        f"no worker connected within {timeout:g} s.{self._refusals()} Start some with "
+                        "bndl.connect(workers=...), or look at their logs if they should be there."
+                    )
+                    raise NoWorkers(text)
+                self._changed.wait(remaining)
+
+    def _raise_failure(self) -> None:
+        """A local worker that does not start is no reason to wait on, unless others are there."""
+        if self._failure is not None and not self._workers():
+            raise self._failure
+
+    def _refusals(self) -> str:
+        errors = [str(self._mismatch(info)) for info in self._refused.values()]
+        return " " + " ".join(errors) if errors else ""
+
+    def _mismatch(self, info: NodeInfo) -> BndlError:
+        there = ", ".join(f"{what} {version}" for what, version in info.versions.items())
+        here = ", ".join(f"{what} {version}" for what, version in self._versions.items())
+        text = f"{info.name} runs {there}, this node {here}; install the same on both."
+        return VersionMismatch(text, here=self._versions, there=info.versions)
+
+    def _await_stable(self, deadline: float, timeout: float) -> None:
+        while True:
+            complaints = self._find_disagreement()
+            if not complaints:
+                return
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                text = f"the cluster is not stable after {timeout:g} s: {'; '.join(complaints)}. Work can go on."
+                warnings.warn(text, ClusterUnstableWarning, stacklevel=4)
+                return
+            with self._changed:
+                self._changed.wait(min(_INTERVAL, remaining))
+
+    def _find_disagreement(self) -> list[str]:
+        """Who does not see whom, in words; nothing if all see the same."""
+        with self._changed:
+            workers = self._workers()
+            mine = {*self._peers, self._driver.name}
+        missing = self._expected() - len(workers)
+        if missing > 0:
+            return [f"{missing} local workers are not connected yet"]
+        asked = {peer.name: peer.execute(visible_peers) for peer in workers}
+        done = wait(asked.values(), _ANSWER_TIMEOUT).done
+        complaints = []
+        for name, future in asked.items():
+            if future not in done or future.exception() is not None:
+                complaints.append(f"{name} does not say whom it sees")
+                continue
+            theirs = {*future.result(timeout=0), name}
+            if unseen := mine - theirs:
+                complaints.append(f"{name} does not see {', '.join(sorted(unseen))}")
+            if unknown := theirs - mine:
+                complaints.append(f"{name} sees {', '.join(sorted(unknown))}, this node does not")
+        return complaints

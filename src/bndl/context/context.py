@@ -1,0 +1,214 @@
+"""The context: what a user's program holds of a cluster."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from bndl.cluster.peer import Peer
+from bndl.context import progress
+from bndl.context.calls import Calls
+from bndl.context.jobs import execute
+from bndl.context.streams import stream
+from bndl.driver.options import Options
+from bndl.errors import ContextClosed
+
+if TYPE_CHECKING:
+    from bndl.context.node import DriverNode
+    from bndl.driver.jobs import Job
+    from bndl.driver.tasks import Task
+
+__all__ = ["Context"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Context:
+    """Runs work on the workers of a cluster. Made by ``bndl.connect``. Thread-safe.
+
+    As a context manager it is stopped at the end. Without, it is stopped when the program ends.
+    """
+
+    def __init__(self, node: DriverNode, *, show_progress: bool) -> None:
+        self._node = node
+        self._show_progress = show_progress
+        self._lock = threading.Lock()
+        self._calls: Calls | None = None
+        self._closed = False
+
+    # Workers
+
+    @property
+    def name(self) -> str:
+        """The name of the driver's node."""
+        return self._node.driver.name
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the driver's node listens; each can be a seed for other nodes."""
+        return self._node.addresses
+
+    @property
+    def workers(self) -> list[Peer]:
+        """The workers that are connected, by name."""
+        self._check_open()
+        return self._node.membership.workers
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers are connected."""
+        return len(self.workers)
+
+    def await_workers(
+        self, count: int | None = None, *, connect_timeout: float = 5.0, stable_timeout: float = 60.0
+    ) -> int:
+        """Wait until workers are there.
+
+        Args:
+            count: return as soon as this many are connected. Without it, wait until the cluster is stable: all local
+                workers are connected, and every worker sees the same peers as this node.
+            connect_timeout: for how many seconds to wait for the first worker.
+            stable_timeout: for how many seconds to wait after that.
+
+        Returns:
+            How many workers are connected. If the cluster is not stable in time a ``ClusterUnstableWarning`` says who
+            disagrees about whom.
+
+        Raises:
+            NoWorkers: none connected within ``connect_timeout``.
+            TooFewWorkers: fewer than ``count`` connected in time.
+            WorkerFailedToStart: the local worker processes do not stay up.
+        """
+        self._check_open()
+        return self._node.membership.await_workers(count, connect_timeout, stable_timeout)
+
+    # Work
+
+    def map(
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        ordered: bool = True,
+        attempts: int | None = None,
+        concurrency: int | None = None,
+    ) -> Iterator[R]:
+        """Apply a function to each item, on the workers.
+
+        Items are pulled, in the thread that takes the results, as results are taken; so the items may be endless.
+
+        Args:
+            function: is called with one item.
+            items: any iterable.
+            ordered: whether results come in the order of the items, or as they are done.
+            attempts: how often each item may be tried.
+            concurrency: how many items may be under way at the same time.
+
+        Returns:
+            An iterator over the results. Work begins with this call; closing the iterator stops it.
+
+        Raises:
+            InvalidOption: an option makes no sense.
+            NotPicklable: the function cannot travel; while iterating: an item cannot.
+            TaskFailed: while iterating: the function raised; the cause is its exception.
+            ItemsFailed: while iterating: the items raised; the results before it were yielded.
+        """
+        self._check_open()
+        options = Options(attempts, concurrency)
+        results = stream(
+            self._node.driver,
+            function,
+            items,
+            ordered=ordered,
+            attempts=options.attempts or 1,
+            concurrency=options.concurrency or 0,
+            slots=self._count_slots,
+        )
+        total = len(items) if hasattr(items, "__len__") else None
+        if self._show_progress:
+            return progress.watch_results(results, getattr(function, "__name__", "map"), total)
+        return results
+
+    def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        """Call a function on a worker.
+
+        Returns:
+            A future of its result. It raises ``TaskFailed`` if the function raised; the cause is its exception.
+
+        Raises:
+            NotPicklable: the call cannot travel.
+        """
+        self._check_open()
+        with self._lock:
+            if self._calls is None or self._calls.is_over:
+                self._calls = Calls(self._node.driver)
+            calls = self._calls
+        return calls.submit(function, args, kwargs)
+
+    def execute(self, job: Job, *, ordered: bool = True) -> Iterator[Task]:
+        """Execute a job.
+
+        Args:
+            job: its stages run one after the other.
+            ordered: whether tasks come in the order of stages and items, or as they are done.
+
+        Returns:
+            An iterator over all tasks of the job, each when it is done. Work begins with this call; closing the iterator
+            cancels the job. Results that are kept on workers for later stages can be taken until it ends.
+
+        Raises:
+            InvalidJob: the job cannot be executed.
+            NotPicklable: a function or an argument cannot travel.
+            TaskFailed: while iterating: a task failed in its last attempt.
+            TaskCancelled: while iterating: the job was cancelled.
+        """
+        self._check_open()
+        return execute(self._node.driver, job, ordered=ordered, show_progress=self._show_progress)
+
+    def run(self, job: Job) -> list[Any]:
+        """Execute a job and return the results of its last stage, in order. Raises like ``execute``."""
+        for _ in self.execute(job, ordered=False):
+            pass
+        return [task.result for task in job.stages[-1].tasks]
+
+    # End
+
+    def stop(self) -> None:
+        """Stop what is under way, leave the cluster, and end the workers that this context started. Idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            calls = self._calls
+        if calls is not None:
+            calls.close()
+        self._node.stop()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether ``stop`` was called."""
+        return self._closed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._closed else f"{len(self._node.membership.workers)} workers"
+        return f"<Context: {self._node.driver.name}, {state}>"
+
+    def _count_slots(self) -> int:
+        return sum(worker.concurrency for worker in self._node.membership.workers)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            text = "this context was stopped; bndl.connect() makes a new one"
+            raise ContextClosed(text)

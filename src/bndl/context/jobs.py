@@ -1,0 +1,67 @@
+"""``execute``: the tasks of a job, each when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from bndl.context import progress
+from bndl.context.waiting import Ended, Mailbox
+from bndl.driver.driver import Driver
+from bndl.driver.execution import Execution, prepare
+from bndl.schedule.instructions import TaskOutcome
+
+if TYPE_CHECKING:
+    from bndl.driver.jobs import Job
+    from bndl.driver.tasks import Task
+
+__all__ = ["execute"]
+
+
+def execute(driver: Driver, job: Job, *, ordered: bool, show_progress: bool) -> Iterator[Task]:
+    """Execute a job; see ``Context.execute``."""
+    mailbox = Mailbox()
+    execution, spec = prepare(driver, job, mailbox)
+    driver.submit(execution, spec)
+    tasks = _in_order(job, mailbox) if ordered else _as_done(mailbox)
+    return _watched(execution, tasks, show_progress=show_progress)
+
+
+def _watched(execution: Execution, tasks: Iterator[Task], *, show_progress: bool) -> Iterator[Task]:
+    try:
+        with progress.watch_execution(execution) if show_progress else nullcontext():
+            yield from tasks
+    finally:
+        if not execution.over.is_set():
+            execution.cancel("its results are not taken any more")
+        execution.release()
+
+
+def _as_done(mailbox: Mailbox) -> Iterator[Task]:
+    while True:
+        got = mailbox.take()
+        if isinstance(got, Ended):
+            if got.error is not None:
+                raise got.error
+            return
+        yield from (task for task in got if task.outcome is TaskOutcome.SUCCEEDED)
+
+
+def _in_order(job: Job, mailbox: Mailbox) -> Iterator[Task]:
+    ended: Ended | None = None
+    for stage in job.stages:
+        for task in stage.tasks:
+            while task.outcome is None and ended is None:
+                got = mailbox.take()
+                if isinstance(got, Ended):
+                    ended = got
+            if task.outcome is not TaskOutcome.SUCCEEDED:
+                break
+            yield task
+    while ended is None:
+        got = mailbox.take()
+        if isinstance(got, Ended):
+            ended = got
+    if ended.error is not None:
+        raise ended.error

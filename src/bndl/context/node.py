@@ -1,0 +1,124 @@
+"""The driver's node in this process: its loops, its fabric, its local workers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from secrets import token_hex, token_urlsafe
+
+import msgspec
+
+from bndl import _version
+from bndl.cluster.membership import Membership
+from bndl.cluster.supervisor import Supervisor
+from bndl.config import Config
+from bndl.driver.driver import Driver
+from bndl.errors import WorkerFailedToStart
+from bndl.execute.process import WorkerSettings
+from bndl.loop import ThreadLoop
+from bndl.net.messages import NodeInfo
+from bndl.net.names import NodeName, machine_name, next_context_number
+from bndl.net.peers import own_versions
+from bndl.net.zenoh import ZenohFabric
+
+__all__ = ["DriverNode"]
+
+#: How many seconds to wait for the end of a process whose connection has just ended.
+_EXIT_GRACE = 0.05
+
+
+class DriverNode:
+    """A driver and the workers that belong to it.
+
+    Args:
+        workers: how many local workers to start.
+        concurrency: how many tasks each of them executes at the same time.
+        seeds: addresses of nodes of a running cluster to join; none to make a new one.
+        cluster: the name of the cluster.
+        secret: what it takes to be let into it; None for a fresh one.
+        config: settings.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        concurrency: int,
+        seeds: tuple[str, ...],
+        cluster: str | None,
+        secret: str | None,
+        config: Config,
+    ) -> None:
+        number = next_context_number()
+        name = str(NodeName(machine_name(), "driver", os.getpid(), number, 0))
+        cluster = cluster or f"local-{token_hex(4)}"
+        secret = secret or token_urlsafe(32)
+        versions = own_versions(_version.__version__)
+        self._loop = ThreadLoop("bndl-driver", self._crashed)
+        self._bulk_loop = ThreadLoop("bndl-bulk", self._crashed)
+        self._fabric = ZenohFabric(name, cluster, secret=secret, seeds=seeds, lease=config.lease)
+        self._supervisor: Supervisor | None = None
+        self._settings = WorkerSettings(
+            cluster=cluster,
+            secret=secret,
+            seeds=(),
+            listen=("tcp/127.0.0.1:0",),
+            context=number,
+            index=0,
+            concurrency=concurrency,
+            parent=0,
+            path=tuple(os.path.abspath(entry) for entry in sys.path),  # noqa: PTH100 - "" is the current folder here
+            config=config,
+        )
+        self._workers = workers
+        self._config = config
+        self.membership = Membership(versions, self._count_expected, self._find_death_reason)
+        info = NodeInfo(name, "driver", token_hex(8), versions)
+        self.driver = Driver(self._fabric, info, self._loop, self._bulk_loop, config, self.membership)
+        self.membership.bind(self.driver)
+
+    def start(self) -> None:
+        """Go on the air and start the local workers, without waiting for them."""
+        self._loop.start()
+        self._bulk_loop.start()
+        self.driver.start()
+        if self._workers:
+            settings = self._settings_with_seeds()
+            self._supervisor = Supervisor(settings, self._workers, self._config, self)
+            self._supervisor.start()
+
+    def stop(self) -> None:
+        """Leave the cluster and end the local workers."""
+        if self._supervisor is not None:
+            self._supervisor.stop()
+        self._fabric.close()
+        self._loop.stop()
+        self._bulk_loop.stop()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the driver listens."""
+        return self._fabric.addresses
+
+    # For the supervisor
+
+    def process_ended(self, name: str, reason: str) -> None:
+        """The process of a local worker ended. The fabric tells the driver; here is nothing to do."""
+
+    def supervisor_gave_up(self, error: WorkerFailedToStart) -> None:
+        """A local worker does not stay up. Without any other, nothing can be done."""
+        self.membership.worker_failed(error)
+        if not self._count_expected() and not self.membership.workers:
+            self.driver.fail_all(error)
+
+    def _settings_with_seeds(self) -> WorkerSettings:
+        return msgspec.structs.replace(self._settings, seeds=self._fabric.addresses)
+
+    def _count_expected(self) -> int:
+        return self._supervisor.expected if self._supervisor is not None else 0
+
+    def _find_death_reason(self, name: str) -> str | None:
+        return self._supervisor.exit_reason(name, _EXIT_GRACE) if self._supervisor is not None else None
+
+    def _crashed(self, error: BaseException) -> None:
+        self.driver.crashed(error)

@@ -1,0 +1,194 @@
+"""``map``: a function over items that are pulled as results are taken, so both may be endless."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from bndl.context.waiting import Ended, Mailbox
+from bndl.driver.driver import Driver
+from bndl.driver.execution import Execution, pack_function
+from bndl.driver.tasks import Task
+from bndl.errors import InvalidJob, ItemsFailed
+from bndl.execute.payloads import Packer
+from bndl.net.messages import Space
+from bndl.schedule.events import JobSpec, StageSpec
+from bndl.schedule.placement import LOOKAHEAD
+
+__all__ = ["stream"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: How many items are pulled for each slot before anything is known of how long they take.
+_FIRST = 4
+#: How much work, in seconds, is pulled for each slot: enough to fill what the scheduler sends in advance.
+_AHEAD = 5 * LOOKAHEAD
+#: How many items are pulled at most before their results are taken.
+_MOST = 20_000
+#: How many tasks are handed to the driver at a time.
+_BATCH = 512
+
+
+class _Stream:
+    """One ``map`` under way. Everything happens in the thread that takes the results, but for the work itself."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        attempts: int,
+        concurrency: int,
+        slots: Callable[[], int],
+    ) -> None:
+        self._driver = driver
+        self._items = iter(items)
+        self._packer = Packer()
+        self._slots = slots
+        self._mailbox = Mailbox()
+        self._next = 0
+        self._window = _FIRST * max(slots(), 1)
+        #: Items that were pulled and whose results were not taken.
+        self._outstanding = 0
+        self._exhausted = False
+        self._items_error: Exception | None = None
+        self._ended: Ended | None = None
+        name = getattr(function, "__name__", "map")
+        self.execution = Execution(driver, f"map {name}", self._mailbox)
+        number = driver.next_number()
+        payload = pack_function(driver, self._packer, function, f"the function {name!r}", number)
+        self._stage = self.execution.add_stage(name, payload, number=number, growing=True)
+        spec = StageSpec(number, range(0), attempts=attempts, concurrency=concurrency, growing=True)
+        driver.submit(self.execution, JobSpec(self.execution.number, (spec,)))
+
+    def in_order(self) -> Iterator[Task]:
+        """The tasks in the order of the items, each when it is done."""
+        waiting: deque[Task] = deque()
+        while True:
+            waiting.extend(self._pull())
+            if not waiting:
+                return
+            while waiting[0].outcome is None and self._ended is None:
+                self._take()
+            if waiting[0].outcome is None:
+                return
+            self._outstanding -= 1
+            yield waiting.popleft()
+
+    def as_done(self) -> Iterator[Task]:
+        """The tasks as they are done."""
+        while True:
+            self._pull()
+            if not self._outstanding or self._ended is not None:
+                return
+            for task in self._take():
+                self._outstanding -= 1
+                yield task
+
+    def finish(self) -> None:
+        """Raise what went wrong, if anything did."""
+        while self._ended is None:
+            self._take()
+        if self._ended.error is not None:
+            raise self._ended.error
+        if self._items_error is not None:
+            error = self._items_error
+            text = (
+                f"the items given to map raised {type(error).__name__}: {error} after {self._next} items. The results "
+                "of those were yielded before this; correct the iterable and go on from there."
+            )
+            raise ItemsFailed(text, pulled=self._next) from error
+
+    def close(self) -> None:
+        """Stop what is still under way."""
+        if not self.execution.over.is_set():
+            self.execution.cancel("the results of map are not taken any more")
+        self.execution.release()
+
+    def _take(self) -> list[Task]:
+        got = self._mailbox.take()
+        if isinstance(got, Ended):
+            self._ended = got
+            return []
+        self._adapt(got)
+        return list(got)
+
+    def _adapt(self, tasks: Iterable[Task]) -> None:
+        """Pull as much as keeps the workers busy, judged by how long tasks took."""
+        times = [task.seconds for task in tasks]
+        mean = sum(times) / len(times)
+        slots = max(self._slots(), 1)
+        ahead = int(_AHEAD / max(mean, 1e-6))
+        self._window = max(_FIRST * slots, min(slots * ahead, 2 * self._window, _MOST))
+
+    def _pull(self) -> list[Task]:
+        """Pull items until there are enough, if there are only half as many as that."""
+        pulled: list[Task] = []
+        if self._exhausted or self._outstanding * 2 > self._window or self._ended is not None:
+            return pulled
+        missing = self._window - self._outstanding
+        while missing > 0 and not self._exhausted:
+            first = self._next
+            batch = self._pull_batch(min(missing, _BATCH))
+            if batch:
+                self._driver.add_tasks(self._stage, first, batch)
+            missing -= len(batch)
+            pulled += batch
+        self._outstanding += len(pulled)
+        if self._exhausted:
+            self._driver.close_stage(self._stage)
+        return pulled
+
+    def _pull_batch(self, count: int) -> list[Task]:
+        batch: list[Task] = []
+        first = self._stage.number << 32
+        while len(batch) < count:
+            try:
+                item = next(self._items)
+            except StopIteration:
+                self._exhausted = True
+                break
+            except Exception as error:  # noqa: BLE001 - the user's iterable; it is raised after the results before it
+                self._exhausted = True
+                self._items_error = error
+                break
+            payload = self._packer.pack(item, f"item {self._next} of map")
+            if self._packer.refs:
+                text = (
+                    f"item {self._next} of map has {self._packer.refs[0]!r} in it; refs only have a meaning in the job "
+                    "they are of. Use job.stage(...) instead of map."
+                )
+                raise InvalidJob(text)
+            task = Task.of_item(None)
+            task.begin_run(self._stage, self._next)
+            task.set_arguments(self._driver.store_if_large(Space.ARGUMENTS, first + self._next, payload))
+            batch.append(task)
+            self._next += 1
+        return batch
+
+
+def stream(
+    driver: Driver,
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    ordered: bool,
+    attempts: int,
+    concurrency: int,
+    slots: Callable[[], int],
+) -> Iterator[R]:
+    """The results of a function over items; see ``Context.map``."""
+    mapping = _Stream(driver, function, items, attempts=attempts, concurrency=concurrency, slots=slots)
+    return _results(mapping, ordered=ordered)
+
+
+def _results(mapping: _Stream, *, ordered: bool) -> Iterator[Any]:
+    try:
+        for task in mapping.in_order() if ordered else mapping.as_done():
+            yield task.result
+        mapping.finish()
+    finally:
+        mapping.close()

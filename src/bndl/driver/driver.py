@@ -1,0 +1,392 @@
+"""The driver: a node that has work executed.
+
+All of its state belongs to its loop. Other threads hand in commands (``submit``, ``add_tasks``, ``cancel``, ...), which
+return at once, and hear of the rest through the execution's listener. The loop turns what the fabric and the users say
+into events for the scheduler, and does what the scheduler says.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from typing import Any, Protocol
+
+from bndl.config import Config
+from bndl.driver.delivery import Delivery
+from bndl.driver.execution import Execution, StageRun
+from bndl.driver.requests import Requests
+from bndl.driver.settling import Settling
+from bndl.driver.tasks import Task
+from bndl.errors import BndlError, InternalError, NoWorkers, TaskCancelled, UserError
+from bndl.execute.store import Store
+from bndl.execute.transfer import Transfer
+from bndl.loop import Loop, Timer
+from bndl.net import messages
+from bndl.net.calls import Calls
+from bndl.net.fabric import Fabric
+from bndl.net.messages import Message, NodeInfo, Space
+from bndl.net.peers import Peers
+from bndl.schedule import Scheduler, events, instructions
+from bndl.schedule.events import JobSpec
+from bndl.schedule.instructions import TaskOutcome
+from bndl.schedule.transitions import State
+
+__all__ = ["ClusterListener", "Driver"]
+
+logger = logging.getLogger(__name__)
+
+
+class ClusterListener(Protocol):
+    """Who wants to know which peers there are. Called on the driver's loop."""
+
+    def peer_connected(self, info: NodeInfo) -> None:
+        """A peer can be talked to."""
+
+    def peer_lost(self, name: str, reason: str) -> None:
+        """A peer is gone."""
+
+    def peer_refused(self, info: NodeInfo) -> None:
+        """A node runs other versions, so it takes no part."""
+
+    def death_reason(self, name: str) -> str | None:
+        """What is known of the end of a worker, if more than the fabric knows."""
+
+
+class Driver:
+    """Has work executed on the workers of a cluster.
+
+    Args:
+        fabric: carries its messages.
+        info: what it says of itself.
+        loop: owns its state.
+        bulk_loop: serves its store.
+        config: settings.
+        cluster: hears of peers.
+    """
+
+    def __init__(
+        self, fabric: Fabric, info: NodeInfo, loop: Loop, bulk_loop: Loop, config: Config, cluster: ClusterListener
+    ) -> None:
+        self.name = info.name
+        self.config = config
+        self.peers = Peers(loop, fabric, info, self, config.hello_interval)
+        self._loop = loop
+        self._cluster = cluster
+        self._scheduler = Scheduler()
+        self._store = Store(config.store_bytes)
+        self._calls = Calls(loop, self.peers.send)
+        self._transfer = Transfer(
+            self._store,
+            self._calls,
+            lambda to, message, bulk: self.peers.send(to, message, bulk=bulk),
+            bulk_loop,
+            timeout=config.fetch_timeout,
+            chunk_bytes=config.chunk_bytes,
+        )
+        self.requests = Requests(loop, self._calls, self._transfer, self.name, config)
+        self._delivery = Delivery(self._transfer, self.name, self._handle)
+        self._numbers = count(1)
+        self._executions: dict[int, Execution] = {}
+        self._stages: dict[int, StageRun] = {}
+        self._settling = Settling(self._stages, self._delivery)
+        self._wake: Timer | None = None
+        self._patience: Timer | None = None
+        self._crash: BaseException | None = None
+        self._handlers: dict[type, Callable[[str, Any], None]] = {
+            messages.Answer: self._on_answer,
+            messages.Fetch: self._transfer.serve,
+            messages.Fetched: self._on_answer,
+            messages.Finished: self._on_finished,
+            messages.Returned: self._on_returned,
+        }
+        self._actions: dict[type, Callable[[Any], None]] = {
+            instructions.Abandon: self._abandon,
+            instructions.FinishJob: self._finish_job,
+            instructions.Launch: self._launch,
+            instructions.NoteAttempt: self._settling.note_attempt,
+            instructions.Release: self._release,
+            instructions.Settle: self._settling.settle,
+            instructions.TakeBack: self._take_back,
+            instructions.WakeAt: self._wake_at,
+        }
+
+    def start(self) -> None:
+        """Go on the air."""
+        self.peers.start()
+
+    def now(self) -> float:
+        """Seconds on the loop's clock."""
+        return self._loop.now()
+
+    # Commands, from any thread
+
+    def next_number(self) -> int:
+        """A number for a stage or a job, never given out before."""
+        return next(self._numbers)
+
+    def store_if_large(self, space: Space, number: int, payload: bytes) -> bytes:
+        """Keep a payload for workers to fetch if it is too large for a message; returns what goes into the message."""
+        if len(payload) <= self.config.inline_bytes:
+            return payload
+        self._store.put((self.name, space, number), payload)
+        return b""
+
+    def drop_stored(self, stages: Iterable[int]) -> None:
+        """Drop all that is kept for workers to fetch for these stages."""
+        numbers = set(stages)
+        self._store.drop_where(lambda key: (key[2] if key[1] == Space.FUNCTION else key[2] >> 32) in numbers)
+
+    def submit(self, execution: Execution, spec: JobSpec) -> None:
+        """Execute a job."""
+        self._loop.post(self._submit, execution, spec)
+
+    def add_tasks(self, stage: StageRun, first: int, tasks: Sequence[Task]) -> None:
+        """Add tasks to a growing stage; ``first`` is the index of the first of them."""
+        self._loop.post(self._add_tasks, stage, first, tasks)
+
+    def close_stage(self, stage: StageRun) -> None:
+        """No more tasks come to a growing stage."""
+        self._loop.post(self._handle, events.StageClosed(stage.number))
+
+    def cancel(self, execution: Execution, reason: str, error: BndlError | None = None) -> None:
+        """Stop an execution. ``error`` is what whoever waits for it gets."""
+        self._loop.post(self._cancel, execution, reason, error)
+
+    def release(self, execution: Execution) -> None:
+        """Let workers drop what they keep of an execution, as soon as it is over."""
+        self._loop.post(self._release_execution, execution)
+
+    def fail_all(self, error: BndlError) -> None:
+        """Nothing that is under way can succeed any more."""
+        self._loop.post(self._fail_all, error)
+
+    def state_of(self, task: int) -> State:
+        """Where a task is in its life."""
+        state = self._scheduler.tasks.get(task)
+        return State.DONE if state is None or state.state is None else state.state
+
+    def fetch_kept(self, name: str, task: int) -> bytes:
+        """The pickled result of a task from the worker that keeps it. Waits; not for the loop.
+
+        Raises:
+            UserError: it is not kept any more.
+        """
+        state = self._scheduler.tasks.get(task)
+        worker = state.worker if state is not None and state.available else None
+        data = self.requests.fetch_result(worker.name, task) if worker is not None else None
+        if data is None:
+            text = (
+                f"the result of {name} stayed on the workers for the stages that use it, and is not kept any more. Take "
+                "it while the job runs, or make it an input of the last stage."
+            )
+            raise UserError(text)
+        return data
+
+    # Peers
+
+    def peer_connected(self, info: NodeInfo) -> None:
+        """A peer is there."""
+        self._cluster.peer_connected(info)
+        if info.node_type == "worker":
+            self._handle(events.WorkerJoined(info.name, info.concurrency))
+            self._watch_workers()
+
+    def peer_lost(self, name: str, reason: str) -> None:
+        """A peer is gone."""
+        self._calls.lose(name)
+        reason = self._cluster.death_reason(name) or reason
+        self._cluster.peer_lost(name, reason)
+        for stage in self._stages.values():
+            stage.defined_on.pop(name, None)
+        if name in self._scheduler.workers:
+            self._settling.note_loss(self._executions.values(), name, reason)
+            self._handle(events.WorkerLost(name, reason))
+            self._watch_workers()
+
+    def peer_refused(self, info: NodeInfo) -> None:
+        """A node runs other versions, so it takes no part."""
+        self._cluster.peer_refused(info)
+
+    def message_received(self, sender: str, message: Message) -> None:
+        """Handle a message."""
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            logger.warning("%s sent a %s, which is not for a driver", sender, type(message).__name__)
+        else:
+            handler(sender, message)
+
+    def _on_finished(self, worker: str, message: messages.Finished) -> None:
+        self._settling.arrived(worker, message.results)
+        self._handle(events.AttemptsFinished(worker, message.results))
+        self._settling.deliver()
+
+    def _on_returned(self, worker: str, message: messages.Returned) -> None:
+        for task, _ in message.attempts:
+            stage = self._stage_of(task)
+            if stage is not None:
+                stage.counters.returned += 1
+                stage.counters.pending -= 1
+        self._handle(events.AttemptsReturned(worker, message.attempts))
+
+    def _on_answer(self, sender: str, message: messages.Answer | messages.Fetched) -> None:
+        self._calls.answer(message.call, sender, message)
+
+    # Commands, on the loop
+
+    def _submit(self, execution: Execution, spec: JobSpec) -> None:
+        if self._crash is not None:
+            execution.listener.execution_ended(_crash_error(self._crash))
+            return
+        self._executions[execution.number] = execution
+        for stage in execution.stages:
+            self._stages[stage.number] = stage
+        self._handle(events.JobSubmitted(spec))
+        self._watch_workers()
+
+    def _add_tasks(self, stage: StageRun, first: int, tasks: Sequence[Task]) -> None:
+        if stage.number not in self._stages:  # it failed or was cancelled; the listener knows
+            return
+        stage.counters.tasks += len(tasks)
+        stage.tasks.update(zip(range(first, first + len(tasks)), tasks, strict=True))
+        number = (stage.number << 32) + first
+        self._handle(events.TasksAdded(stage.number, range(number, number + len(tasks))))
+
+    def _cancel(self, execution: Execution, reason: str, error: BndlError | None) -> None:
+        if execution.number in self._executions:
+            execution.error = error
+            self._handle(events.JobCancelled(execution.number, reason))
+
+    def _fail_all(self, error: BndlError) -> None:
+        for execution in list(self._executions.values()):
+            self._cancel(execution, error.message, error)
+
+    def _release_execution(self, execution: Execution) -> None:
+        execution.released = True
+        if execution.over.is_set():
+            self._forget(execution)
+
+    def crashed(self, error: BaseException) -> None:
+        """The loop broke: whoever waits is told. Called on the loop's thread as the last thing."""
+        self._crash = error
+        for execution in list(self._executions.values()):
+            execution.error = _crash_error(error)
+            execution.over.set()
+            execution.listener.execution_ended(execution.error)
+        self.requests.fail_all(_crash_error(error))
+
+    # The pump
+
+    def _handle(self, event: events.Event) -> None:
+        """An event goes in, instructions come out and are followed."""
+        for instruction in self._scheduler.handle(event, self._loop.now()):
+            self._actions[type(instruction)](instruction)
+        self._settling.deliver()
+
+    def _launch(self, instruction: instructions.Launch) -> None:
+        stage = self._stages[instruction.stage]
+        worker = instruction.worker
+        if worker not in stage.defined_on:
+            stage.defined_on[worker] = None
+            define = messages.Define(
+                stage.number, stage.job_name, stage.name, stage.function, calls=stage.calls, kept=stage.kept
+            )
+            self.peers.send(worker, define)
+        tasks = stage.tasks
+        counters = stage.counters
+        if counters.first_launch is None:
+            counters.first_launch = self._loop.now()
+        attempts = []
+        for attempt in instruction.attempts:
+            arguments = tasks[attempt.task & 0xFFFFFFFF].arguments
+            counters.sent_bytes += len(arguments)
+            attempts.append(messages.Attempt(attempt.task, attempt.number, arguments, attempt.sources))
+        counters.attempts += len(attempts)
+        counters.pending += len(attempts)
+        self.peers.send(worker, messages.Launch(instruction.stage, attempts))
+
+    def _take_back(self, instruction: instructions.TakeBack) -> None:
+        self.peers.send(instruction.worker, messages.TakeBack(instruction.attempts))
+
+    def _abandon(self, instruction: instructions.Abandon) -> None:
+        self.peers.send(instruction.worker, messages.Abandon(instruction.attempts))
+
+    def _release(self, instruction: instructions.Release) -> None:
+        self.peers.send(instruction.worker, messages.Release(instruction.tasks))
+
+    def _wake_at(self, instruction: instructions.WakeAt) -> None:
+        if self._wake is not None and not self._wake.cancelled and self._wake.when <= instruction.when:
+            return
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = self._loop.call_later(max(instruction.when - self._loop.now(), 0.0), self._wake_up)
+
+    def _wake_up(self) -> None:
+        self._wake = None
+        self._handle(events.TimeReached())
+
+    def _finish_job(self, instruction: instructions.FinishJob) -> None:
+        execution = self._executions.pop(instruction.job)
+        self._settling.deliver()
+        execution.outcome = str(instruction.outcome)
+        execution.ended = self._loop.now()
+        if execution.error is None:
+            execution.error = _error_of(instruction, execution)
+        execution.over.set()
+        execution.listener.execution_ended(execution.error)
+        if execution.released or execution.error is not None:
+            self._forget(execution)
+
+    def _forget(self, execution: Execution) -> None:
+        """Nothing of it is needed any more, here or on workers."""
+        workers: dict[str, list[int]] = {}
+        for stage in execution.stages:
+            if self._stages.pop(stage.number, None) is None:
+                continue
+            for worker in stage.defined_on:
+                workers.setdefault(worker, []).append(stage.number)
+            for task in stage.tasks.values():
+                task.drop_arguments()
+        self.drop_stored(stage.number for stage in execution.stages)
+        for worker, stages in workers.items():
+            self.peers.send(worker, messages.Forget(stages))
+
+    def _stage_of(self, task: int) -> StageRun | None:
+        return self._stages.get(task >> 32)
+
+    # Nobody is there
+
+    def _watch_workers(self) -> None:
+        """Work waits for workers only so long."""
+        needed = self._executions and not self._scheduler.workers
+        if needed and self._patience is None:
+            self._patience = self._loop.call_later(self.config.no_workers_timeout, self._give_up)
+        elif not needed and self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _give_up(self) -> None:
+        self._patience = None
+        if not self._scheduler.workers:
+            text = (
+                f"there was no worker for {self.config.no_workers_timeout:g} s while work was waiting. Start some with "
+                "bndl.connect(workers=...), or look at why those that were there ended."
+            )
+            self._fail_all(NoWorkers(text))
+
+
+def _error_of(instruction: instructions.FinishJob, execution: Execution) -> BndlError | None:
+    """What to raise where someone waits for the whole job."""
+    if instruction.outcome is TaskOutcome.SUCCEEDED:
+        return None
+    if instruction.outcome is TaskOutcome.FAILED and execution.failure is not None:
+        return execution.failure
+    return TaskCancelled(f"job {execution.name!r} was cancelled: {instruction.reason}")
+
+
+def _crash_error(error: BaseException) -> BndlError:
+    if isinstance(error, InternalError):
+        return error
+    text = f"the driver's loop broke with {type(error).__name__}: {error}. This is a bug in bndl; make a new context."
+    return InternalError(text)
+

@@ -1,0 +1,129 @@
+"""Questions of user threads to single nodes: calls of functions, and results that stayed on workers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from bndl.config import Config
+from bndl.errors import BndlError, InternalError, TaskFailed
+from bndl.execute import failures
+from bndl.execute.payloads import Packer, unpack
+from bndl.execute.transfer import Transfer
+from bndl.loop import Loop
+from bndl.net import messages
+from bndl.net.calls import Calls
+from bndl.net.messages import Message, Space
+
+__all__ = ["Requests"]
+
+
+class Requests:
+    """Asks nodes, and answers through futures. Thread-safe.
+
+    Args:
+        loop: the driver's.
+        calls: the driver's open questions.
+        transfer: fetches.
+        name: the driver's name.
+        config: settings.
+    """
+
+    def __init__(self, loop: Loop, calls: Calls, transfer: Transfer, name: str, config: Config) -> None:
+        self._loop = loop
+        self._calls = calls
+        self._transfer = transfer
+        self._name = name
+        self._config = config
+        self._lock = threading.Lock()
+        self._open: set[Future[Any]] = set()
+        self._crash: BndlError | None = None
+
+    def call(
+        self, peer: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float
+    ) -> Future[Any]:
+        """Call a function on a node, beside the tasks.
+
+        Args:
+            peer: the node.
+            function: what to call.
+            args: its arguments.
+            kwargs: its keyword arguments.
+            timeout: how many seconds the answer may take.
+
+        Returns:
+            Its result. ``PeerLost`` or ``CallTimeout`` if there is no answer, ``TaskFailed`` if it raised.
+
+        Raises:
+            NotPicklable: the call cannot travel.
+        """
+        payload = Packer().pack((function, args, kwargs), f"the call of {function!r}")
+        future = self._new_future()
+
+        def answered(answer: Message | BndlError) -> None:
+            if isinstance(answer, messages.Answer):
+                self._resolve(future, peer, function, answer)
+            else:
+                _fail(future, answer if isinstance(answer, BndlError) else InternalError(f"{peer} answered {answer!r}"))
+            self._done(future)
+
+        self._loop.post(
+            lambda: self._calls.ask(peer, lambda call: messages.Call(call, payload), answered, timeout),
+        )
+        return future
+
+    def fetch_result(self, worker: str, task: int) -> bytes | None:
+        """The pickled result of a task that a worker keeps, or None. Waits for it; not for the loop."""
+        future = self._new_future()
+
+        def fetched(data: dict[int, bytes], _missing: list[int]) -> None:
+            future.set_result(data.get(task))
+            self._done(future)
+
+        self._loop.post(lambda: self._transfer.fetch(worker, self._name, Space.RESULT, [task], fetched))
+        # Each chunk has its own deadline, so the future always ends.
+        data: bytes | None = future.result()
+        return data
+
+    def fail_all(self, error: BndlError) -> None:
+        """The loop broke: nothing will be answered any more."""
+        with self._lock:
+            self._crash = error
+            open_futures, self._open = self._open, set()
+        for future in open_futures:
+            _fail(future, error)
+
+    def _new_future(self) -> Future[Any]:
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._crash is not None:
+                raise self._crash
+            self._open.add(future)
+        return future
+
+    def _done(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._open.discard(future)
+
+    def _resolve(self, future: Future[Any], peer: str, function: object, answer: messages.Answer) -> None:
+        if not answer.succeeded:
+            failure, cause = failures.rebuild(answer.payload)
+            text = f"the call of {function!r} on {peer} failed: {failure.line}\n\n{failure.trace}"
+            error = TaskFailed(text, task=repr(function), job="", attempts=())
+            error.__cause__ = cause
+            _fail(future, error)
+            return
+        try:
+            value = unpack(answer.payload)
+        except Exception as error:  # noqa: BLE001 - the user's classes; it goes to the future
+            _fail(future, error)
+        else:
+            if future.set_running_or_notify_cancel():
+                future.set_result(value)
+
+
+def _fail(future: Future[Any], error: BaseException) -> None:
+    if not future.done() and future.set_running_or_notify_cancel():
+        future.set_exception(error)

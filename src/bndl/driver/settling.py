@@ -1,0 +1,176 @@
+"""How attempts ended, turned into what users see: done tasks, records, counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from bndl.driver.delivery import Delivery
+from bndl.driver.execution import Execution, StageRun
+from bndl.driver.tasks import Task
+from bndl.errors import AttemptRecord, BndlError, TaskCancelled, WorkerLost
+from bndl.execute import failures
+from bndl.net.messages import Result
+from bndl.schedule.instructions import End, NoteAttempt, Settle, TaskOutcome
+
+__all__ = ["Settling"]
+
+_EMPTY = Result(0, 0, 0, 0.0)
+
+
+class Settling:
+    """Between a worker's results and the users' tasks. To be used on the driver's loop only.
+
+    Args:
+        stages: the driver's stages by number.
+        delivery: fetches results that stayed on their worker.
+    """
+
+    def __init__(self, stages: Mapping[int, StageRun], delivery: Delivery) -> None:
+        self._stages = stages
+        self._delivery = delivery
+        delivery.on_delivered = self._delivered
+        #: The results of the message that is being handled, by task.
+        self._arrived: dict[int, Result] = {}
+        #: Why the last attempt of a task failed, until the task is done.
+        self._causes: dict[int, tuple[BaseException, str]] = {}
+        #: Tasks to tell users of, by execution.
+        self._settled: dict[int, tuple[Execution, list[Task]]] = {}
+
+    def arrived(self, worker: str, results: Sequence[Result]) -> None:
+        """A worker reported results; the scheduler is asked next what they mean."""
+        self._arrived = arrived = {}
+        for result in results:
+            task = result.task
+            arrived[task] = result
+            stage = self._stages.get(task >> 32)
+            if stage is not None:
+                counters = stage.counters
+                counters.pending -= 1
+                counters.task_seconds += result.seconds
+                counters.fetched_bytes += result.fetched
+                counters.result_bytes += result.size
+
+    def note_attempt(self, instruction: NoteAttempt) -> None:
+        """An attempt ended without success."""
+        stage = self._stages.get(instruction.task >> 32)
+        task = stage and stage.tasks.get(instruction.task & 0xFFFFFFFF)
+        if stage is None or task is None:
+            return
+        result = self._arrived.get(instruction.task, _EMPTY)
+        counters = stage.counters
+        cause = instruction.reason
+        if instruction.end is End.FAILED:
+            counters.failed += 1
+            failure, error = failures.rebuild(result.payload)
+            cause = failure.line
+            self._causes[instruction.task] = (error, f"{failure.line}\n\n{failure.trace}")
+        elif instruction.end is End.LOST:
+            counters.lost += 1
+            counters.pending -= 1
+            text = f"{instruction.worker} was lost while it had {task.name}: {cause}"
+            lost = WorkerLost(text, worker=instruction.worker, reason=cause)
+            self._causes[instruction.task] = (lost, text)
+        elif instruction.end is End.INPUTS_MISSING:
+            counters.inputs_missing += 1
+            missing = ", ".join(f"{number} on {node}" for number, node in result.missing[:3])
+            lost = WorkerLost(f"inputs of {task.name} were lost: {missing}", worker=instruction.worker, reason=cause)
+            self._causes[instruction.task] = (lost, lost.message)
+        record = AttemptRecord(instruction.number, instruction.worker, str(instruction.end), cause, result.seconds)
+        task.note(record)
+
+    def note_loss(self, executions: Iterable[Execution], worker: str, reason: str) -> None:
+        """Write into the reports of what runs that a worker was lost."""
+        for execution in executions:
+            execution.notes.append(f"{worker} was lost: {reason}")
+
+    def settle(self, instruction: Settle) -> None:
+        """Tasks are done."""
+        stage = self._stages.get(instruction.stage)
+        if stage is None:
+            return
+        if instruction.outcome is TaskOutcome.SUCCEEDED:
+            if instruction.stored:
+                self._delivery.fetch(instruction.worker, instruction.tasks, self._arrived)
+            else:
+                self._succeed(stage, instruction)
+            return
+        settled = []
+        for number, _ in instruction.tasks:
+            task = self._take(stage, number)
+            cause = self._causes.pop(number, None)
+            if task is None:
+                continue
+            if instruction.outcome is TaskOutcome.FAILED:
+                error, detail = cause or (TaskCancelled("nothing is known of it"), "nothing is known of it")
+                task.fail(error, detail)
+                stage.execution.failure = stage.execution.failure or task.error
+            else:
+                task.cancel("its job was cancelled or failed")
+            settled.append(task)
+        self._tell(stage, settled)
+
+    def _succeed(self, stage: StageRun, instruction: Settle) -> None:
+        settled = []
+        worker = instruction.worker
+        arrived = self._arrived
+        counters = stage.counters
+        for number, attempt in instruction.tasks:
+            task = self._take(stage, number)
+            if task is None:
+                continue
+            if task.outcome is not None:
+                counters.made_again += 1
+                continue
+            result = arrived[number]
+            task.succeed(result.payload, attempt, worker, result.seconds)
+            settled.append(task)
+        if self._causes:
+            for number, _ in instruction.tasks:
+                self._causes.pop(number, None)
+        counters.by_worker[worker] = counters.by_worker.get(worker, 0) + len(settled)
+        self._tell(stage, settled)
+
+    def _delivered(self, worker: str, data: Mapping[int, bytes | BndlError], results: Mapping[int, Result]) -> None:
+        """Results that stayed on their worker are here."""
+        for number, payload in data.items():
+            stage = self._stages.get(number >> 32)
+            task = None if stage is None else self._take(stage, number)
+            if stage is None or task is None or task.outcome is not None:
+                continue
+            result = results[number]
+            if isinstance(payload, bytes):
+                task.succeed(payload, result.number, worker, result.seconds)
+            else:
+                task.note(AttemptRecord(result.number, worker, "failed", payload.message, result.seconds))
+                task.fail(payload, payload.message)
+                if not stage.execution.independent:
+                    stage.execution.driver.cancel(stage.execution, payload.message, task.error)
+            stage.counters.by_worker[worker] = stage.counters.by_worker.get(worker, 0) + 1
+            self._tell(stage, [task])
+        self.deliver()
+
+    def _take(self, stage: StageRun, number: int) -> Task | None:
+        index = number & 0xFFFFFFFF
+        return stage.tasks.pop(index, None) if stage.growing else stage.tasks.get(index)
+
+    def _tell(self, stage: StageRun, tasks: list[Task]) -> None:
+        if not tasks:
+            return
+        execution = stage.execution
+        stage.counters.done += len(tasks)
+        stage.counters.last_done = execution.driver.now()
+        if not stage.kept:
+            for task in tasks:
+                task.drop_arguments()
+        entry = self._settled.get(execution.number)
+        if entry is None:
+            self._settled[execution.number] = (execution, tasks)
+        else:
+            entry[1].extend(tasks)
+
+    def deliver(self) -> None:
+        """Tell users of the tasks that are done since the last time."""
+        if self._settled:
+            settled, self._settled = self._settled, {}
+            for execution, tasks in settled.values():
+                execution.listener.tasks_settled(tasks)

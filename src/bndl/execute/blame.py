@@ -1,0 +1,74 @@
+"""Which part of a value cannot be pickled: the error of the pickler seldom says."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import cloudpickle
+
+__all__ = ["find_culprit"]
+
+_DEPTH = 8
+_PARTS = 200
+
+
+def find_culprit(value: Any) -> tuple[str, str]:
+    """Look for the smallest part of a value that cannot be pickled.
+
+    Returns:
+        Where it sits, such as ``parse -> closure variable 'lock'``, and what it is, such as ``a _thread.lock``.
+    """
+    path = [_name(value)]
+    seen = {id(value)}
+    for _ in range(_DEPTH):
+        for label, part in _parts(value):
+            if id(part) not in seen and not _can_pickle(part):
+                seen.add(id(part))
+                path.append(label)
+                value = part
+                break
+        else:
+            break
+    kind = type(value)
+    return " -> ".join(path), f"a {kind.__module__}.{kind.__qualname__}"
+
+
+def _can_pickle(value: Any) -> bool:
+    try:
+        cloudpickle.dumps(value, protocol=5)
+    except Exception:  # noqa: BLE001 - whatever a class raises when it is pickled
+        return False
+    return True
+
+
+def _name(value: Any) -> str:
+    return getattr(value, "__qualname__", None) or f"the {type(value).__name__}"
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """What a value is made of, each part with a label."""
+    if isinstance(value, types.MethodType):
+        yield "bound to", value.__self__
+        value = value.__func__
+    if isinstance(value, types.FunctionType):
+        names = value.__code__.co_freevars
+        for name, cell in zip(names, value.__closure__ or (), strict=False):
+            yield f"closure variable {name!r}", cell.cell_contents
+        for name in value.__code__.co_names:
+            if name in value.__globals__:
+                yield f"global variable {name!r}", value.__globals__[name]
+        for index, default in enumerate(value.__defaults__ or ()):
+            yield f"default {index}", default
+    elif isinstance(value, dict):
+        for key, item in list(value.items())[:_PARTS]:
+            yield f"key {key!r}", key
+            yield f"item {key!r}", item
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(list(value)[:_PARTS]):
+            yield f"item {index}", item
+    else:
+        for name, item in list(getattr(value, "__dict__", {}).items())[:_PARTS]:
+            if not isinstance(value, type | types.ModuleType):
+                yield f"attribute {name!r}", item

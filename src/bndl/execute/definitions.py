@@ -1,0 +1,88 @@
+"""What a worker knows of a driver: its stages, and which of its attempts are under way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bndl.execute.payloads import unpack
+from bndl.net.messages import Attempt, Define
+
+if TYPE_CHECKING:
+    from bndl.execute.gathering import Gathering
+    from bndl.execute.outbox import Outbox
+
+__all__ = ["Definition", "Tenancy"]
+
+
+class Definition:
+    """A stage on a worker.
+
+    Attributes:
+        message: what the driver said of it.
+        is_waiting: whether its function is still to come.
+        waiting: what was launched in the meantime.
+        stored: the tasks whose results are in the store.
+        forgotten: whether the driver does not need it any more.
+    """
+
+    def __init__(self, message: Define) -> None:
+        self.message = message
+        self.is_waiting = False
+        self.waiting: list[Sequence[Attempt]] = []
+        self.stored: dict[int, None] = {}
+        self.forgotten = False
+        self._pickled: bytes | None = message.function
+        self._function: Callable[[Any], Any] | None = None
+        self._lock = threading.Lock()
+
+    def set_function(self, pickled: bytes | None) -> None:
+        """The function has come; None if it was not to be had."""
+        self._pickled = pickled
+        self.is_waiting = False
+
+    def take_waiting(self) -> list[Sequence[Attempt]]:
+        """What was launched while the function was on its way."""
+        waiting, self.waiting = self.waiting, []
+        return waiting
+
+    @property
+    def function(self) -> Callable[[Any], Any]:
+        """The stage's function, unpickled once.
+
+        Raises:
+            LookupError: the driver did not give it.
+            Exception: whatever unpickling it raises, such as ``ModuleNotFoundError``; each task tries again.
+        """
+        function = self._function
+        if function is None:
+            with self._lock:
+                if self._function is None:
+                    if not self._pickled:
+                        text = f"the function of stage {self.message.stage_name!r} could not be fetched from the driver"
+                        raise LookupError(text)
+                    self._function = unpack(self._pickled)
+                function = self._function
+        return function
+
+
+class Tenancy:
+    """What a worker does and keeps for one driver.
+
+    Attributes:
+        driver: the driver's name.
+        outbox: results on their way to it.
+        definitions: its stages, by number.
+        gathering: attempts whose inputs are being fetched, by (task, number), each with its stage.
+        running: attempts that are executing, by (task, number).
+        gone: whether the driver is gone, so that nobody waits for results.
+    """
+
+    def __init__(self, driver: str, outbox: Outbox) -> None:
+        self.driver = driver
+        self.outbox = outbox
+        self.definitions: dict[int, Definition] = {}
+        self.gathering: dict[tuple[int, int], tuple[int, Gathering]] = {}
+        self.running: dict[tuple[int, int], None] = {}
+        self.gone = False

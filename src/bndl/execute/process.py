@@ -1,0 +1,155 @@
+"""A worker process on this machine, as ``python -m bndl.execute``. It is started by ``cluster.supervisor``.
+
+Its settings come as one line of JSON on standard input, so that the secret is in no argument list and no environment.
+The pipe stays open as long as the process that started it lives: its end is the order to stop. A process that is killed
+says no more, so on Linux the kernel is asked to kill this one with it, whatever its threads are doing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from secrets import token_hex
+
+import msgspec
+import psutil
+
+from bndl import _version
+from bndl.config import Config
+from bndl.execute.slots import Prepared, ThreadSlots
+from bndl.execute.store import Store
+from bndl.execute.worker import Worker
+from bndl.loop import ThreadLoop
+from bndl.net.messages import NodeInfo
+from bndl.net.names import NodeName, machine_name
+from bndl.net.peers import own_versions
+from bndl.net.zenoh import ZenohFabric
+
+__all__ = ["ThreadParts", "WorkerSettings", "main", "visible_peers"]
+
+logger = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+
+#: The worker that this process is, if it is one.
+_workers: list[Worker] = []
+
+
+class WorkerSettings(msgspec.Struct, frozen=True):
+    """What a worker process is told when it starts.
+
+    Attributes:
+        cluster: the name of the cluster.
+        secret: what it takes to be let into it.
+        seeds: addresses of nodes that are in it.
+        listen: where to listen.
+        context: number of the context that started it.
+        index: which of its workers this is.
+        concurrency: how many tasks to execute at the same time.
+        parent: the process that started it.
+        path: where that process looks for modules.
+        config: settings.
+    """
+
+    cluster: str
+    secret: str
+    seeds: tuple[str, ...]
+    listen: tuple[str, ...]
+    context: int
+    index: int
+    concurrency: int
+    parent: int
+    path: tuple[str, ...]
+    config: Config
+
+
+class ThreadParts:
+    """What a real worker is made of: two loops and slots, all threads."""
+
+    def __init__(self) -> None:
+        self.loop = ThreadLoop("bndl-worker", _end)
+        self.bulk_loop = ThreadLoop("bndl-bulk", _end)
+
+    def make_slots(self, count: int, execute: Callable[[Prepared], None]) -> ThreadSlots:
+        """Room for ``count`` tasks."""
+        slots = ThreadSlots(count, execute)
+        slots.start()
+        return slots
+
+    def run_beside(self, call: Callable[[], None]) -> None:
+        """Run a call from a peer beside the tasks."""
+        threading.Thread(target=call, name="bndl-call", daemon=True).start()
+
+    def start(self) -> None:
+        """Start the loops."""
+        self.loop.start()
+        self.bulk_loop.start()
+
+
+def visible_peers() -> list[str]:
+    """Whom the worker of this process is connected to. For calls from other nodes."""
+    return [name for worker in _workers for name in worker.peers.names]
+
+
+def _end(_: BaseException) -> None:
+    """A loop broke, and was logged: a worker that cannot answer is better gone, so that its work goes elsewhere."""
+    os._exit(1)
+
+
+def _tie_to_parent(parent: int) -> None:
+    """Have this process killed when the one that started it is."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before
+        os._exit(1)
+
+
+def make_worker(settings: WorkerSettings, parts: ThreadParts) -> tuple[Worker, ZenohFabric]:
+    """A worker on the Zenoh fabric, not started."""
+    name = str(NodeName(machine_name(), "worker", os.getpid(), settings.context, settings.index))
+    fabric = ZenohFabric(
+        name,
+        settings.cluster,
+        secret=settings.secret,
+        listen=settings.listen,
+        seeds=settings.seeds,
+        lease=settings.config.lease,
+    )
+    info = NodeInfo(name, "worker", token_hex(8), own_versions(_version.__version__), settings.concurrency)
+    return Worker(fabric, info, parts, settings.config, Store(settings.config.store_bytes)), fabric
+
+
+def main() -> None:
+    """Run a worker until standard input ends."""
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return
+    settings = msgspec.json.decode(line, type=WorkerSettings)
+    _tie_to_parent(settings.parent)
+    faulthandler.enable()
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    sys.path[:] = settings.path
+    parts = ThreadParts()
+    worker, fabric = make_worker(settings, parts)
+    lifeline = os.dup(sys.stdin.fileno())
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device; tasks that read standard input get its end
+        os.dup2(nothing.fileno(), sys.stdin.fileno())
+    _workers.append(worker)
+    parts.start()
+    worker.peers.start()
+    while os.read(lifeline, 1):
+        pass
+    # Tasks that are still running must not keep the process from ending.
+    watchdog = threading.Timer(settings.config.stop_timeout, os._exit, (1,))
+    watchdog.daemon = True
+    watchdog.start()
+    fabric.close()
+

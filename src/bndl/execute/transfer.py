@@ -1,0 +1,151 @@
+"""Things fetched from the stores of other nodes, and the own store served to them.
+
+One request is under way to a node for each fetch, for as much as fits into a chunk: many small results come in one
+message, a large one in several. So no more than a chunk for each fetch is ever on its way to a node.
+
+::
+
+    fetch(source, numbers) --Fetch--> serve (on the bulk loop) --Fetched--> answered --> ... --> on_done(data, missing)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bndl.errors import BndlError
+from bndl.loop import Loop
+from bndl.net.calls import Calls
+from bndl.net.messages import Fetch, Fetched, Message, Part
+from bndl.execute.store import Store
+
+__all__ = ["Transfer"]
+
+#: Called with what was fetched, by number, and the numbers that were not to be had.
+OnDone = Callable[[dict[int, bytes], list[int]], None]
+
+
+class Transfer:
+    """Fetches and serves. ``fetch`` and ``answered`` are for the node's loop only.
+
+    Args:
+        store: what is served.
+        calls: the open questions of the node.
+        send: sends a message to a node; a third argument says whether it is bulk.
+        bulk_loop: reads and sends what others ask for, so that this does not hold up the node's loop.
+        timeout: how many seconds a node may take to answer.
+        chunk_bytes: how much is asked for at a time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        calls: Calls,
+        send: Callable[[str, Message, bool], None],
+        bulk_loop: Loop,
+        *,
+        timeout: float,
+        chunk_bytes: int,
+    ) -> None:
+        self._store = store
+        self._calls = calls
+        self._send = send
+        self._bulk_loop = bulk_loop
+        self._timeout = timeout
+        self._chunk_bytes = chunk_bytes
+
+    def fetch(self, source: str, owner: str, space: int, numbers: Sequence[int], on_done: OnDone) -> None:
+        """Fetch things from the store of a node.
+
+        Args:
+            source: the node.
+            owner: the driver that the numbers are of.
+            space: a ``Space``.
+            numbers: which things; at least one.
+            on_done: called once, on the loop.
+        """
+        _Fetching(self, source, (owner, space), list(numbers), on_done).ask()
+
+    def serve(self, asker: str, request: Fetch) -> None:
+        """Answer a ``Fetch``, on the bulk loop."""
+        self._bulk_loop.post(self._serve, asker, request)
+
+    def _serve(self, asker: str, request: Fetch) -> None:
+        parts = []
+        room = request.limit
+        offset = request.offset
+        for number in request.numbers:
+            key = (request.owner, request.space, number)
+            size = self._store.size(key)
+            data = self._store.read(key, offset, room) if size >= 0 else None
+            if data is None:
+                parts.append(Part(number, -1, b""))
+            else:
+                parts.append(Part(number, size, data))
+                room -= len(data)
+                if room <= 0:
+                    break
+            offset = 0
+        self._send(asker, Fetched(request.call, parts), True)  # noqa: FBT003 - bulk
+
+    def ask(self, fetching: _Fetching) -> None:
+        """Send the next request of a fetch."""
+        owner, space = fetching.scope
+        numbers, offset = fetching.numbers, fetching.offset
+        self._calls.ask(
+            fetching.source,
+            lambda call: Fetch(call, owner, space, numbers, offset, self._chunk_bytes),
+            fetching.on_answer,
+            self._timeout,
+        )
+
+
+class _Fetching:
+    """One fetch under way: what is still to come."""
+
+    __slots__ = ("_data", "_missing", "_on_done", "_pieces", "_transfer", "numbers", "offset", "scope", "source")
+
+    def __init__(
+        self, transfer: Transfer, source: str, scope: tuple[str, int], numbers: list[int], on_done: OnDone
+    ) -> None:
+        self._transfer = transfer
+        self._on_done = on_done
+        self._data: dict[int, bytes] = {}
+        self._missing: list[int] = []
+        #: The pieces of the thing that is under way.
+        self._pieces: list[bytes] = []
+        self.source = source
+        self.scope = scope
+        #: What is still to come, the thing under way first.
+        self.numbers = numbers
+        #: How much of the first of them is there.
+        self.offset = 0
+
+    def ask(self) -> None:
+        """Ask for what is still to come, or be done."""
+        if self.numbers:
+            self._transfer.ask(self)
+        else:
+            self._on_done(self._data, self._missing)
+
+    def on_answer(self, answer: Message | BndlError) -> None:
+        """Take in what came."""
+        if not isinstance(answer, Fetched) or not answer.parts:
+            self._on_done(self._data, self._missing + self.numbers)
+            return
+        taken = 0
+        for part in answer.parts:
+            if part.number != self.numbers[taken]:
+                break
+            if part.size < 0:
+                self._missing.append(part.number)
+            else:
+                self._pieces.append(part.data)
+                self.offset += len(part.data)
+                if self.offset < part.size:
+                    break
+                self._data[part.number] = b"".join(self._pieces) if len(self._pieces) > 1 else self._pieces[0]
+            self._pieces = []
+            self.offset = 0
+            taken += 1
+        self.numbers = self.numbers[taken:]
+        self.ask()

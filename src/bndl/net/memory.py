@@ -1,0 +1,375 @@
+"""A fabric in one process and in virtual time, with faults: a whole cluster runs in one deterministic test.
+
+::
+
+    VirtualTime     runs callbacks in the order of their times; no real time passes
+    MemoryNetwork   one link per pair of nodes; delays and faults from one seeded generator
+    MemoryFabric    a node's end of it
+
+Delays, and so the order of events from different sources, are random, as on a real network: a frame may arrive before
+its sender's ``Joined`` or after its ``Left``, and the two sides of a cut notice it at different times. What a
+``Fabric`` promises is kept. The same seed and the same calls give the same events at the same times.
+
+A frozen or cut-off node stalls its links. Frames that arrive on a stalled link wait. When it goes on they are
+delivered, unless one side had given the link up after its lease: then they are lost, and both sides see the other
+``Left`` and ``Joined``.
+"""
+
+# ruff: noqa: SLF001 - a network and its fabrics are one thing in two classes
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from functools import partial
+from itertools import count
+from typing import Any
+
+from bndl.loop import Timer
+from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received
+
+__all__ = ["MemoryFabric", "MemoryNetwork", "VirtualTime"]
+
+#: A peer is given up after the lease times a factor in this range. Of a frozen peer the nodes hear within a keep-alive
+#: of each other. After a cut they do not: with zenoh one node took 0.9 times the lease and another 2.25 times.
+_FROZEN_LEASES = (1.0, 1.25)
+_CUT_LEASES = (0.9, 2.25)
+
+#: Seconds until a link that was given up is there again, once nothing is in its way.
+_RECONNECT = (0.1, 2.0)
+
+
+class VirtualTime:
+    """A ``Loop`` that never waits: its time jumps to the next callback. An exception of a callback ends the run."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = count()
+
+    def now(self) -> float:
+        """Virtual seconds since the start."""
+        return self._now
+
+    def post(self, callback: Callable[..., object], *args: Any) -> None:
+        """Run ``callback(*args)`` at the present time, after all that is due by now."""
+        self.call_later(0.0, partial(callback, *args))
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        """Run ``callback()`` in ``delay`` virtual seconds."""
+        return self.call_at(self._now + delay, callback)
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
+        """Run ``callback()`` at the virtual time ``when``, or now if that is past."""
+        timer = Timer(max(self._now, when), callback)
+        heapq.heappush(self._timers, (timer.when, next(self._order), timer))
+        return timer
+
+    def run_until(self, predicate_or_time: Callable[[], bool] | float, limit: float = float("inf")) -> None:
+        """Run until the predicate holds, or until the given time.
+
+        Args:
+            predicate_or_time: asked before the first callback and after each; or a time, which ``now()`` is then.
+            limit: virtual seconds that it may take at most.
+
+        Raises:
+            TimeoutError: if the limit is reached before, or nothing is left to run and the predicate does not hold.
+        """
+        deadline = self._now + limit
+        if not callable(predicate_or_time):
+            if predicate_or_time > deadline:
+                raise TimeoutError(f"virtual time {predicate_or_time} is more than {limit} s after {self._now}")
+            self._run(lambda: False, predicate_or_time)
+            self._now = max(self._now, predicate_or_time)
+        elif not self._run(predicate_or_time, deadline):
+            left = "nothing is left to run" if self._next() is None else f"the limit of {limit} s is reached"
+            raise TimeoutError(f"at {self._now:.6f} s {left}, and this does not hold: {predicate_or_time!r}")
+
+    def run(self, limit: float) -> bool:
+        """Run until nothing is left to run, for at most ``limit`` virtual seconds. Returns whether nothing is left."""
+        self._run(lambda: False, self._now + limit)
+        return self._next() is None
+
+    def _run(self, done: Callable[[], bool], deadline: float) -> bool:
+        while not done():
+            timer = self._next()
+            if timer is None or timer.when > deadline:
+                return False
+            heapq.heappop(self._timers)
+            self._now = timer.when
+            timer.callback()
+        return True
+
+    def _next(self) -> Timer | None:
+        while self._timers and self._timers[0][2].cancelled:
+            heapq.heappop(self._timers)
+        return self._timers[0][2] if self._timers else None
+
+
+class MemoryFabric:
+    """A node's end of a memory network. Made by ``MemoryNetwork.fabric``."""
+
+    def __init__(self, network: MemoryNetwork, name: str) -> None:
+        self._network = network
+        self._name = name
+        self._listener: Listener | None = None
+        self._peers: set[str] = set()
+        self._closed = False
+        #: Who came and who left while this node was frozen.
+        self._missed: list[FabricEvent] = []
+
+    def __repr__(self) -> str:
+        return f"<MemoryFabric {self._name!r}>"
+
+    @property
+    def name(self) -> str:
+        """The name of this node."""
+        return self._name
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """One address; it is only for show, since all nodes of a memory network see each other."""
+        return (f"memory/{self._name}",)
+
+    def start(self, listener: Listener) -> None:
+        """Go on the air.
+
+        Raises:
+            RuntimeError: if the fabric was started or closed before.
+            ValueError: if a node of this name is on the air.
+        """
+        if self._listener is not None or self._closed:
+            raise RuntimeError(f"{self!r} was started or closed before; make a new one")
+        self._network._attach(self)
+        self._listener = listener
+
+    def send(self, to: str, frame: bytes, *, bulk: bool = False) -> None:
+        """Send ``frame``; never blocks."""
+        if self._listener is not None and not self._closed:
+            self._network._send(self._name, to, bytes(frame), bulk=bulk)
+
+    def close(self) -> None:
+        """Withdraw. Frames that were sent before still arrive. Idempotent."""
+        if self._listener is not None and not self._closed:
+            self._network._detach(self, lossy=False)
+        self._closed = True
+
+    def _tell(self, event: FabricEvent) -> None:
+        """Call the listener, unless the event is no news."""
+        if self._closed or self._listener is None:
+            return
+        if not isinstance(event, Received):
+            present = isinstance(event, Joined)
+            if present == (event.name in self._peers):
+                return
+            (self._peers.add if present else self._peers.discard)(event.name)
+        self._listener(event)
+
+
+class _Link:
+    """What is between two nodes that are on the air."""
+
+    def __init__(self, one: MemoryFabric, other: MemoryFabric) -> None:
+        self.ends = (one, other)
+        #: Whether frames pass. False from when one end gave the other up until both are connected again.
+        self.up = True
+        #: Counts connections: a frame that was sent on an earlier one is lost.
+        self.connection = 0
+        #: Frames that arrived while the link was stalled, in order.
+        self.held: list[Callable[[], None]] = []
+        #: By the name of an end: when it gives the other up.
+        self.lapses: dict[str, Timer] = {}
+        #: When the ends are connected again, while that is under way.
+        self.connecting: Timer | None = None
+        #: Frames that would arrive later than this are lost: an end was killed.
+        self.lost_from = float("inf")
+
+    def stop_connecting(self) -> None:
+        """Something is in the way again."""
+        if self.connecting is not None:
+            self.connecting.cancel()
+            self.connecting = None
+
+    def forget_lapses(self) -> None:
+        """Neither end is to give the other up any more."""
+        for timer in self.lapses.values():
+            timer.cancel()
+        self.lapses.clear()
+
+
+class MemoryNetwork:
+    """The network between memory fabrics, and what can go wrong on it.
+
+    Args:
+        time: what everything runs on.
+        seed: of all random choices.
+        delay: the shortest and the longest time that a frame takes, in virtual seconds.
+        lease: virtual seconds after which a silent peer is given up.
+    """
+
+    def __init__(
+        self, time: VirtualTime, seed: int, *, delay: tuple[float, float] = (0.0001, 0.002), lease: float = 5.0
+    ) -> None:
+        self._time = time
+        self._random = random.Random(seed)  # noqa: S311 - to be repeatable, not secret
+        self._delay = delay
+        self._lease = lease
+        self._nodes: dict[str, MemoryFabric] = {}
+        self._links: dict[frozenset[str], _Link] = {}
+        self._frozen: set[str] = set()
+        self._cuts: list[frozenset[str]] = []
+        #: When the last event of a stream arrives; those after it do not overtake it.
+        self._arrivals: dict[tuple[object, ...], float] = {}
+
+    def fabric(self, name: str) -> MemoryFabric:
+        """A new fabric for the node ``name``; its address is taken when it is started."""
+        return MemoryFabric(self, name)
+
+    def kill(self, name: str) -> None:
+        """End a node like SIGKILL: others see it leave after a short delay; the last frames it sent may be lost."""
+        self._detach(self._nodes[name], lossy=True)
+
+    def freeze(self, name: str) -> None:
+        """Stop a node like SIGSTOP. It hears nothing until ``thaw``; others see it leave after the lease.
+
+        Only the network stops for it: timers of the node that run on the virtual time go on.
+        """
+        self._frozen.add(self._nodes[name].name)
+        self._settle()
+
+    def thaw(self, name: str) -> None:
+        """Let a frozen node go on."""
+        self._frozen.discard(name)
+        fabric = self._nodes[name]
+        missed, fabric._missed = fabric._missed, []
+        for event in missed:
+            self._time.post(self._tell, fabric, event)
+        self._settle()
+
+    def cut(self, names: AbstractSet[str]) -> None:
+        """Cut the nodes ``names`` off from all others. Each side gives the other up after about the lease."""
+        self._cuts.append(frozenset(names))
+        self._settle()
+
+    def heal(self) -> None:
+        """Undo all cuts."""
+        self._cuts.clear()
+        self._settle()
+
+    def _attach(self, fabric: MemoryFabric) -> None:
+        if fabric.name in self._nodes:
+            raise ValueError(f"a node called {fabric.name!r} is on the air; kill or close it first")
+        self._links[frozenset((fabric.name,))] = _Link(fabric, fabric)
+        for peer in self._nodes.values():
+            link = self._links[frozenset((fabric.name, peer.name))] = _Link(fabric, peer)
+            if self._is_cut(link):
+                link.up = False
+            else:
+                self._connect(link)
+        self._nodes[fabric.name] = fabric
+        self._settle()
+
+    def _detach(self, fabric: MemoryFabric, *, lossy: bool) -> None:
+        fabric._closed = True
+        for peer in self._nodes.values():
+            link = self._links.pop(frozenset((fabric.name, peer.name)))
+            if lossy:
+                link.lost_from = self._time.now() + self._random.uniform(0.0, self._delay[1])
+            # Across a cut nobody hears of an end: the peer is given up as any silent one.
+            lapse = link.lapses.get(peer.name) if self._is_cut(link) else None
+            delay = self._some_delay() if lapse is None else lapse.when - self._time.now()
+            self._announce(peer, Left(fabric.name), delay)
+            link.stop_connecting()
+            link.forget_lapses()
+        del self._nodes[fabric.name]
+        self._frozen.discard(fabric.name)
+
+    def _send(self, sender: str, to: str, frame: bytes, *, bulk: bool) -> None:
+        receiver = self._nodes.get(to)
+        if receiver is None:
+            return
+        link = self._links[frozenset((sender, to))]
+        if link.up:
+            arrive = partial(self._arrive, link, link.connection, receiver, Received(sender, frame))
+            self._in_order(("frame", link, sender, bulk), self._some_delay(), arrive)
+
+    def _arrive(self, link: _Link, connection: int, receiver: MemoryFabric, event: Received) -> None:
+        if connection != link.connection or not link.up or self._time.now() > link.lost_from:
+            return
+        if receiver.name in self._frozen or self._is_cut(link):
+            link.held.append(partial(self._arrive, link, connection, receiver, event))
+        else:
+            receiver._tell(event)
+
+    def _settle(self) -> None:
+        """After a fault began or ended: start, keep or stop the leases of every link."""
+        for link in self._links.values():
+            one, other = link.ends
+            self._watch(link, one, other)
+            self._watch(link, other, one)
+            if self._is_stalled(link):
+                link.stop_connecting()
+            elif not link.up:
+                self._reconnect(link)
+            else:
+                held, link.held = link.held, []
+                for arrive in held:
+                    self._time.post(arrive)
+
+    def _watch(self, link: _Link, end: MemoryFabric, peer: MemoryFabric) -> None:
+        """Let ``end`` give ``peer`` up after the lease, if it is silent and ``end`` is awake to notice."""
+        cut = self._is_cut(link)
+        silent = (cut or peer.name in self._frozen) and end.name not in self._frozen
+        if silent and end.name not in link.lapses:
+            leases = self._random.uniform(*(_CUT_LEASES if cut else _FROZEN_LEASES))
+            give_up = partial(self._give_up, link, end, peer)
+            link.lapses[end.name] = self._time.call_later(self._lease * leases, give_up)
+        elif not silent and end.name in link.lapses:
+            link.lapses.pop(end.name).cancel()
+
+    def _give_up(self, link: _Link, end: MemoryFabric, peer: MemoryFabric) -> None:
+        link.up = False
+        link.held.clear()
+        self._tell(end, Left(peer.name))
+
+    def _reconnect(self, link: _Link) -> None:
+        """Let both ends see that their connection is gone, and each other some time later."""
+        if link.connecting is None:
+            for end, peer in (link.ends, link.ends[::-1]):
+                self._announce(end, Left(peer.name), self._some_delay())
+            delay = self._random.uniform(*_RECONNECT)
+            link.connecting = self._time.call_later(delay, partial(self._connect, link))
+
+    def _connect(self, link: _Link) -> None:
+        link.connecting = None
+        link.up = True
+        link.connection += 1
+        for end, peer in (link.ends, link.ends[::-1]):
+            self._announce(end, Joined(peer.name), self._some_delay())
+
+    def _announce(self, to: MemoryFabric, event: Joined | Left, delay: float) -> None:
+        self._in_order(("peer", to, event.name), delay, partial(self._tell, to, event))
+
+    def _tell(self, fabric: MemoryFabric, event: FabricEvent) -> None:
+        if fabric.name in self._frozen:
+            fabric._missed.append(event)
+        else:
+            fabric._tell(event)
+
+    def _in_order(self, stream: tuple[object, ...], delay: float, callback: Callable[[], None]) -> None:
+        """Run the callback after the delay, and after all that was given before for the same stream."""
+        when = max(self._time.now() + delay, self._arrivals.get(stream, 0.0))
+        self._arrivals[stream] = when
+        self._time.call_at(when, callback)
+
+    def _some_delay(self) -> float:
+        return self._random.uniform(*self._delay)
+
+    def _is_cut(self, link: _Link) -> bool:
+        one, other = link.ends
+        return any((one.name in names) != (other.name in names) for names in self._cuts)
+
+    def _is_stalled(self, link: _Link) -> bool:
+        return self._is_cut(link) or any(end.name in self._frozen for end in link.ends)

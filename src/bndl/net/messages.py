@@ -1,0 +1,281 @@
+"""The messages that nodes exchange, and how they become frames.
+
+Each is a msgspec structure, encoded as a MessagePack array with its tag in front. Bulk data is in ``Fetched`` only; all
+other messages are small, because what is larger than ``Config.inline_bytes`` is fetched rather than sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import msgspec
+
+__all__ = [
+    "Abandon",
+    "Answer",
+    "Attempt",
+    "Call",
+    "Define",
+    "Fetch",
+    "Fetched",
+    "Finished",
+    "Forget",
+    "Hello",
+    "Launch",
+    "Message",
+    "NodeInfo",
+    "Part",
+    "Release",
+    "Result",
+    "Returned",
+    "Space",
+    "TakeBack",
+    "decode",
+    "encode",
+]
+
+
+class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
+    """What a node says of itself.
+
+    Attributes:
+        name: its name in the cluster.
+        node_type: ``driver`` or ``worker``.
+        incarnation: random, different for every process that ever had this name.
+        versions: of what it must share with its peers, such as Python.
+        concurrency: how many tasks it executes at the same time.
+        addresses: where it listens.
+    """
+
+    name: str
+    node_type: str
+    incarnation: str
+    versions: dict[str, str]
+    concurrency: int = 0
+    addresses: tuple[str, ...] = ()
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=0):
+    """A greeting.
+
+    Attributes:
+        info: who greets.
+        session: how often the sender has begun anew with the receiver. A change means: forget what was between us.
+        asks: whether this is to be answered, with a ``Hello`` that does not ask.
+    """
+
+    info: NodeInfo
+    session: int
+    asks: bool
+
+
+class Define(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """A stage whose tasks will be launched. Sent once to a worker, before the first ``Launch``.
+
+    Attributes:
+        stage: its number.
+        job_name: for ``current_task()`` and tracebacks.
+        stage_name: for ``current_task()`` and tracebacks.
+        function: the pickled function; empty if it is to be fetched from the sender.
+        calls: whether each task brings its own function, so that ``function`` is not used.
+        kept: whether results are to be kept on the worker.
+    """
+
+    stage: int
+    job_name: str
+    stage_name: str
+    function: bytes
+    calls: bool
+    kept: bool
+
+
+class Attempt(msgspec.Struct, frozen=True, array_like=True):
+    """One execution of a task.
+
+    Attributes:
+        task: the task's number.
+        number: which attempt, counted from 1.
+        arguments: pickled; empty if they are to be fetched from the sender.
+        sources: where the results are that the arguments refer to: each node with tasks' numbers.
+    """
+
+    task: int
+    number: int
+    arguments: bytes
+    sources: Sequence[tuple[str, Sequence[int]]] = ()
+
+
+class Launch(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Execute these, in this order."""
+
+    stage: int
+    attempts: Sequence[Attempt]
+
+
+class TakeBack(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Give back those of these attempts, as (task, number), that are not started. Answered by ``Returned``."""
+
+    attempts: Sequence[tuple[int, int]]
+
+
+class Abandon(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Nobody waits for these attempts any more. Each is answered in a ``Finished``, whenever it is over."""
+
+    attempts: Sequence[tuple[int, int]]
+
+
+class Release(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Drop the results of these tasks."""
+
+    tasks: Sequence[int]
+
+
+class Forget(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Drop all that belongs to these stages."""
+
+    stages: Sequence[int]
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True):
+    """How an attempt ended.
+
+    Attributes:
+        task: the task's number.
+        number: which attempt of it.
+        kind: 0 succeeded, 1 failed, 2 inputs missing, 3 abandoned before it began.
+        seconds: how long the slot was taken.
+        payload: the pickled result, unless it is stored; or the description of the error.
+        stored: whether the result is in the worker's store.
+        size: of the pickled result, in bytes.
+        fetched: how many bytes of inputs came from other nodes.
+        missing: inputs that were not found, as (task, node asked).
+    """
+
+    task: int
+    number: int
+    kind: int
+    seconds: float
+    payload: bytes = b""
+    stored: bool = False
+    size: int = 0
+    fetched: int = 0
+    missing: Sequence[tuple[int, str]] = ()
+
+
+class Finished(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """Attempts that ended."""
+
+    results: Sequence[Result]
+
+
+class Returned(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """The attempts that a ``TakeBack`` found not started; they will not be."""
+
+    attempts: Sequence[tuple[int, int]]
+
+
+class Space(IntEnum):
+    """What kind of thing a number names in a store."""
+
+    #: The result of a task.
+    RESULT = 0
+    #: The arguments of a task.
+    ARGUMENTS = 1
+    #: The function of a stage.
+    FUNCTION = 2
+
+
+class Fetch(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """Send me things out of your store: as many as fit into ``limit`` bytes, at least a part of the first.
+
+    Attributes:
+        call: to be repeated in the answer.
+        owner: the driver that the numbers are of.
+        space: a ``Space``.
+        numbers: which things, in this order.
+        offset: where to begin in the first of them.
+        limit: in bytes.
+    """
+
+    call: int
+    owner: str
+    space: int
+    numbers: Sequence[int]
+    offset: int
+    limit: int
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of a thing in a store.
+
+    Attributes:
+        number: which thing.
+        size: of the whole thing, in bytes; -1 if it is not there.
+        data: from the offset asked for, or from the start.
+    """
+
+    number: int
+    size: int
+    data: bytes
+
+
+class Fetched(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """The answer to a ``Fetch``."""
+
+    call: int
+    parts: Sequence[Part]
+
+
+class Call(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """Call a function, at once and beside the tasks.
+
+    Attributes:
+        call: to be repeated in the answer.
+        function: pickled, with its arguments.
+    """
+
+    call: int
+    function: bytes
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """What a ``Call`` came to: a pickled result, or the description of an error."""
+
+    call: int
+    succeeded: bool
+    payload: bytes
+
+
+Message = (
+    Hello
+    | Define
+    | Launch
+    | TakeBack
+    | Abandon
+    | Release
+    | Forget
+    | Finished
+    | Returned
+    | Fetch
+    | Fetched
+    | Call
+    | Answer
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    """The frame of a message."""
+    return _encoder.encode(message)
+
+
+def decode(frame: bytes) -> Message:
+    """The message in a frame.
+
+    Raises:
+        msgspec.DecodeError: there is no message in it.
+    """
+    return _decoder.decode(frame)

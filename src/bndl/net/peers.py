@@ -1,0 +1,183 @@
+"""Who is there, and can be talked to.
+
+A fabric says that a node announced itself. That is not yet a peer: a frame sent to it may still be dropped, it may run
+another version, or it may be the same name with another process behind it. So nodes greet each other, again and again
+until answered. A peer is connected once it answered a greeting of ours.
+
+::
+
+    Joined(x) --> Hello(asks) ~~~> x
+                  Hello       <~~~ x   --> connected(x)
+    Left(x), or a Hello with another incarnation or session --> lost(x)
+
+The session of a greeting counts how often we began anew with a peer. When one side lost the other and finds it again,
+its next greeting has a new session, and the other side forgets what was between them, even if it never noticed.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from bndl.loop import Loop
+from bndl.net.fabric import Fabric, FabricEvent, Joined, Left, Received
+from bndl.net.messages import Hello, Message, NodeInfo, decode, encode
+
+__all__ = ["PeerListener", "Peers", "own_versions"]
+
+logger = logging.getLogger(__name__)
+
+
+def own_versions(bndl_version: str) -> dict[str, str]:
+    """What must be the same on both sides: functions travel as the bytecode of one Python."""
+    return {"bndl": bndl_version, "python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+
+
+class PeerListener(Protocol):
+    """What a node does when its peers change or speak. All is called on the node's loop."""
+
+    def peer_connected(self, info: NodeInfo) -> None:
+        """A peer can be talked to; nothing was between us."""
+
+    def peer_lost(self, name: str, reason: str) -> None:
+        """A connected peer is gone, or began anew."""
+
+    def peer_refused(self, info: NodeInfo) -> None:
+        """A node runs other versions. It is never connected."""
+
+    def message_received(self, sender: str, message: Message) -> None:
+        """A node that greeted us sent something."""
+
+
+class _Node:
+    """A node that announced itself."""
+
+    __slots__ = ("connected", "greeted", "info", "refused", "session")
+
+    def __init__(self) -> None:
+        #: Whether it answered a greeting of ours.
+        self.connected = False
+        #: Whether it runs other versions, and so is never connected.
+        self.refused = False
+        #: What it said of itself; None before its first greeting.
+        self.info: NodeInfo | None = None
+        #: The session of its greetings.
+        self.session = 0
+        #: How often we greeted it.
+        self.greeted = 0
+
+
+class Peers:
+    """The nodes of a cluster as one of them sees them.
+
+    Args:
+        loop: everything happens on it.
+        fabric: carries the greetings. ``start`` puts it on the air.
+        info: what this node says of itself.
+        listener: hears of changes and messages.
+        interval: seconds until an unanswered greeting is repeated.
+    """
+
+    def __init__(self, loop: Loop, fabric: Fabric, info: NodeInfo, listener: PeerListener, interval: float) -> None:
+        self._loop = loop
+        self._fabric = fabric
+        self._info = info
+        self._listener = listener
+        self._interval = interval
+        self._nodes: dict[str, _Node] = {}
+        self._sessions: dict[str, int] = {}
+        self._handlers: dict[type, Callable[..., None]] = {
+            Received: self._on_received,
+            Joined: self._on_joined,
+            Left: self._on_left,
+        }
+
+    def start(self) -> None:
+        """Go on the air."""
+        self._fabric.start(lambda event: self._loop.post(self.handle, event))
+
+    def handle(self, event: FabricEvent) -> None:
+        """Take note of what the fabric says."""
+        self._handlers[type(event)](event)
+
+    def send(self, to: str, message: Message, *, bulk: bool = False) -> None:
+        """Send a message to a node. Thread-safe. Lost in silence if the node is."""
+        self._fabric.send(to, encode(message), bulk=bulk)
+
+    @property
+    def names(self) -> list[str]:
+        """The connected peers, in the order of their names. Thread-safe."""
+        return sorted(name for name, node in list(self._nodes.items()) if node.connected)
+
+    def _on_received(self, event: Received) -> None:
+        try:
+            message = decode(event.frame)
+        except msgspec.DecodeError as error:
+            logger.warning("a frame of %d bytes from %s is no message: %s", len(event.frame), event.sender, error)
+            return
+        if type(message) is Hello:
+            self._on_hello(event.sender, message)
+            return
+        node = self._nodes.get(event.sender)
+        if node is not None and node.info is not None:
+            self._listener.message_received(event.sender, message)
+
+    def _on_joined(self, event: Joined) -> None:
+        if event.name in self._nodes:
+            return
+        self._nodes[event.name] = node = _Node()
+        self._sessions[event.name] = self._sessions.get(event.name, 0) + 1
+        self._greet(event.name, node)
+
+    def _on_left(self, event: Left) -> None:
+        node = self._nodes.pop(event.name, None)
+        if node is not None and node.connected:
+            self._listener.peer_lost(event.name, "it left, died, or was silent for too long")
+
+    def _greet(self, name: str, node: _Node) -> None:
+        """Greet a node until it answers."""
+        if self._nodes.get(name) is not node or node.connected or node.refused:
+            return
+        node.greeted += 1
+        self._send_hello(name, asks=True)
+        # Each time a little later: a node that is stopped, or too busy to answer, is not to be buried in greetings.
+        delay = min(self._interval * node.greeted, 50 * self._interval)
+        self._loop.call_later(delay, lambda: self._greet(name, node))
+
+    def _send_hello(self, name: str, *, asks: bool) -> None:
+        self.send(name, Hello(self._info, self._sessions.get(name, 1), asks))
+
+    def _on_hello(self, sender: str, hello: Hello) -> None:
+        node = self._nodes.get(sender)
+        if node is None or hello.info.name != sender:
+            return
+        if hello.info.versions != self._info.versions:
+            if not node.refused:
+                node.refused = True
+                self._send_hello(sender, asks=False)  # so that the other side knows why, too
+                self._listener.peer_refused(hello.info)
+            return
+        if node.info is None:
+            node.info = hello.info
+            node.session = hello.session
+        elif (node.info.incarnation, node.session) != (hello.info.incarnation, hello.session):
+            node = self._begin_anew(sender, node, hello)
+        if hello.asks:
+            self._send_hello(sender, asks=False)
+        elif not node.connected:
+            node.connected = True
+            self._listener.peer_connected(node.info or hello.info)
+
+    def _begin_anew(self, name: str, node: _Node, hello: Hello) -> _Node:
+        """The other side has lost us, or is another process: what was between us is void on both sides."""
+        if node.connected:
+            self._listener.peer_lost(name, "it began anew")
+        self._nodes[name] = fresh = _Node()
+        fresh.info = hello.info
+        fresh.session = hello.session
+        self._greet(name, fresh)
+        return fresh

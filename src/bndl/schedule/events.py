@@ -1,0 +1,200 @@
+"""What happened: the scheduler's only input. Names are past participles.
+
+Tasks, stages and jobs are numbers that the driver gives out, each increasing and never used twice. The tasks of a
+stage that are added together have consecutive numbers, so a set of them is a ``range``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Protocol
+
+import msgspec
+
+__all__ = [
+    "AttemptsFinished",
+    "AttemptsReturned",
+    "Event",
+    "JobCancelled",
+    "JobSpec",
+    "JobSubmitted",
+    "Kind",
+    "Outcome",
+    "ResultsDelivered",
+    "ResultsLost",
+    "StageClosed",
+    "StageSpec",
+    "TasksAdded",
+    "TimeReached",
+    "WorkerJoined",
+    "WorkerLost",
+]
+
+
+class Kind(IntEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = 0
+    FAILED = 1
+    #: Inputs could not be fetched; the user's code did not run.
+    INPUTS_MISSING = 2
+    #: It ended because it was abandoned.
+    ABANDONED = 3
+
+
+class Outcome(Protocol):
+    """How one attempt ended. The message that carries it over the network has this shape already."""
+
+    @property
+    def task(self) -> int:
+        """The task."""
+
+    @property
+    def number(self) -> int:
+        """Which attempt of it, counted from 1."""
+
+    @property
+    def kind(self) -> int:
+        """A ``Kind``."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took the worker, everything included."""
+
+    @property
+    def stored(self) -> bool:
+        """Whether the result is in the worker's store, rather than in the message."""
+
+    @property
+    def missing(self) -> Sequence[tuple[int, str]]:
+        """For ``INPUTS_MISSING``: which tasks' results were not found, each with the worker that was asked."""
+
+
+class StageSpec(msgspec.Struct, frozen=True):
+    """A stage as the scheduler needs it.
+
+    Attributes:
+        stage: its number.
+        tasks: the numbers of its tasks.
+        inputs: for the tasks that have any, the tasks whose results they need.
+        attempts: how often a task may be tried, the user's errors counted.
+        task_attempts: the same for single tasks that differ.
+        losses: how often a task may lose the worker that was executing it.
+        concurrency: how many of its tasks may be pending at the same time; 0 for no limit.
+        kept: whether the results stay on the workers for later stages. Otherwise they are delivered to the driver.
+        growing: whether tasks are added later. Its tasks are forgotten once they are done.
+    """
+
+    stage: int
+    tasks: range
+    inputs: Mapping[int, tuple[range, ...]] = {}
+    attempts: int = 1
+    task_attempts: Mapping[int, int] = {}
+    losses: int = 3
+    concurrency: int = 0
+    kept: bool = False
+    growing: bool = False
+
+
+class JobSpec(msgspec.Struct, frozen=True):
+    """A job as the scheduler needs it: its stages run one after the other.
+
+    Attributes:
+        job: its number.
+        stages: in order.
+        concurrency: how many of its tasks may be pending at the same time; 0 for no limit.
+        independent: whether its tasks have nothing to do with each other, so that one that fails is no reason to
+            stop the others.
+    """
+
+    job: int
+    stages: tuple[StageSpec, ...]
+    concurrency: int = 0
+    independent: bool = False
+
+
+class WorkerJoined(msgspec.Struct, frozen=True):
+    """A worker is there, with nothing on it. It has room for ``concurrency`` running tasks."""
+
+    worker: str
+    concurrency: int
+
+
+class WorkerLost(msgspec.Struct, frozen=True):
+    """A worker is gone, with all that it ran and kept."""
+
+    worker: str
+    reason: str
+
+
+class JobSubmitted(msgspec.Struct, frozen=True):
+    """The user wants a job executed."""
+
+    job: JobSpec
+
+
+class TasksAdded(msgspec.Struct, frozen=True):
+    """More tasks came to a growing stage."""
+
+    stage: int
+    tasks: range
+
+
+class StageClosed(msgspec.Struct, frozen=True):
+    """No more tasks come to a growing stage."""
+
+    stage: int
+
+
+class JobCancelled(msgspec.Struct, frozen=True):
+    """The job's results are not wanted any more."""
+
+    job: int
+    reason: str
+
+
+class AttemptsFinished(msgspec.Struct, frozen=True):
+    """A worker reported how attempts ended."""
+
+    worker: str
+    outcomes: Sequence[Outcome]
+
+
+class AttemptsReturned(msgspec.Struct, frozen=True):
+    """A worker gave attempts back, as (task, number), that it had not started."""
+
+    worker: str
+    attempts: Sequence[tuple[int, int]]
+
+
+class ResultsDelivered(msgspec.Struct, frozen=True):
+    """The driver has fetched results that were stored on a worker."""
+
+    tasks: Sequence[int]
+
+
+class ResultsLost(msgspec.Struct, frozen=True):
+    """A worker was asked for results that it should have, and does not have them."""
+
+    worker: str
+    tasks: Sequence[int]
+
+
+class TimeReached(msgspec.Struct, frozen=True):
+    """A time has come that ``WakeAt`` asked for."""
+
+
+Event = (
+    WorkerJoined
+    | WorkerLost
+    | JobSubmitted
+    | TasksAdded
+    | StageClosed
+    | JobCancelled
+    | AttemptsFinished
+    | AttemptsReturned
+    | ResultsDelivered
+    | ResultsLost
+    | TimeReached
+)

@@ -1,0 +1,135 @@
+"""What is to be done: the scheduler's only output. Names are imperatives."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+__all__ = [
+    "Abandon",
+    "Attempt",
+    "End",
+    "FinishJob",
+    "Instruction",
+    "Launch",
+    "NoteAttempt",
+    "Release",
+    "Settle",
+    "TakeBack",
+    "TaskOutcome",
+    "WakeAt",
+]
+
+
+class TaskOutcome(StrEnum):
+    """How a task ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class End(StrEnum):
+    """How an attempt ended that did not succeed."""
+
+    FAILED = "failed"
+    LOST = "lost"
+    INPUTS_MISSING = "inputs missing"
+    ABANDONED = "abandoned"
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One execution of a task.
+
+    Attributes:
+        task: the task.
+        number: counted from 1.
+        sources: where its inputs are: each worker with the tasks whose results it keeps.
+    """
+
+    task: int
+    number: int
+    sources: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """Send attempts of tasks of one stage to a worker."""
+
+    worker: str
+    stage: int
+    attempts: tuple[Attempt, ...]
+
+
+class TakeBack(msgspec.Struct, frozen=True):
+    """Ask a worker for those of these attempts that it has not started."""
+
+    worker: str
+    attempts: tuple[tuple[int, int], ...]
+
+
+class Abandon(msgspec.Struct, frozen=True):
+    """Tell a worker that nobody waits for these attempts any more. Their slots count as taken until it answers."""
+
+    worker: str
+    attempts: tuple[tuple[int, int], ...]
+
+
+class Release(msgspec.Struct, frozen=True):
+    """Tell a worker to drop the results of these tasks."""
+
+    worker: str
+    tasks: tuple[int, ...]
+
+
+class NoteAttempt(msgspec.Struct, frozen=True):
+    """Write down that an attempt ended without success, and why the scheduler thinks it did."""
+
+    task: int
+    number: int
+    worker: str
+    end: End
+    reason: str
+
+
+class Settle(msgspec.Struct, frozen=True):
+    """Tell the user that tasks are done.
+
+    Attributes:
+        stage: the stage that all of them are of.
+        outcome: how they ended.
+        worker: where the last attempt was; empty if there was none.
+        tasks: each with the number of its last attempt.
+        stored: whether the results are to be fetched from the worker; ``ResultsDelivered`` says when they were.
+    """
+
+    stage: int
+    outcome: TaskOutcome
+    worker: str
+    tasks: tuple[tuple[int, int], ...]
+    stored: bool = False
+
+
+class FinishJob(msgspec.Struct, frozen=True):
+    """Tell the user that a job is over, and every worker to forget its stages.
+
+    Attributes:
+        job: the job.
+        outcome: how it ended.
+        task: the task that failed, or -1.
+        reason: why it was cancelled, or empty.
+    """
+
+    job: int
+    outcome: TaskOutcome
+    task: int = -1
+    reason: str = ""
+
+
+class WakeAt(msgspec.Struct, frozen=True):
+    """Send ``TimeReached`` at this time, whatever else happens."""
+
+    when: float
+
+
+Instruction = Launch | TakeBack | Abandon | Release | NoteAttempt | Settle | FinishJob | WakeAt

@@ -1,0 +1,73 @@
+"""How many tasks of a stage each worker is given.
+
+Free slots are filled first, evenly. Then workers may be given tasks in advance, to have the next one at hand while the
+result of the last one travels: as many as the worker gets through in ``LOOKAHEAD`` seconds, but never more than its
+share of what is left, halved: guided self-scheduling (Polychronopoulos and Kuck, IEEE Transactions on Computers C-36,
+1987, p. 1425). So long tasks are never queued, and short ones less and less as the stage comes to its end.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+
+from bndl.schedule.state import StageState, WorkerState
+
+__all__ = ["LOOKAHEAD", "MOST_AHEAD", "allot", "tasks_ahead"]
+
+#: How much work, in seconds, a slot may have waiting.
+LOOKAHEAD = 0.02
+#: How many tasks a slot may have waiting at most.
+MOST_AHEAD = 1000
+
+
+def tasks_ahead(stage: StageState, slots: int) -> int:
+    """How many tasks of the stage a slot may have waiting, with ``slots`` of them in the cluster."""
+    if stage.mean_seconds is None:
+        return 0
+    by_time = int(LOOKAHEAD / max(stage.mean_seconds, LOOKAHEAD / MOST_AHEAD))
+    by_share = len(stage.ready) // (2 * slots)
+    return min(by_time, by_share)
+
+
+def allot(workers: Iterable[WorkerState], tasks: int, ahead: int) -> Sequence[tuple[WorkerState, int]]:
+    """Divide at most ``tasks`` tasks over workers.
+
+    Args:
+        workers: those that may have room, in order of preference.
+        tasks: how many there are to divide.
+        ahead: how many a slot may have waiting.
+
+    Returns:
+        Each worker that is given any, with how many.
+    """
+    workers = list(workers)
+    free = [(worker, worker.free) for worker in workers if worker.free > 0]
+    total = sum(count for _, count in free)
+    given = dict(free) if total <= tasks else _spread(free, tasks)
+    left = tasks - sum(given.values())
+    if left and ahead:
+        for worker in workers:
+            target = worker.concurrency * (1 + ahead)
+            room = target - max(worker.load, 0) - given.get(worker, 0)
+            # A worker that has plenty is not topped up task by task: that would make many small messages.
+            if worker not in given and room * 2 < target:
+                continue
+            count = min(room, left)
+            if count > 0:
+                given[worker] = given.get(worker, 0) + count
+                left -= count
+    return list(given.items())
+
+
+def _spread(free: list[tuple[WorkerState, int]], tasks: int) -> dict[WorkerState, int]:
+    """Fewer tasks than free slots: one at a time to the worker with the least load for its size."""
+    heap = [(worker.load / worker.concurrency, index) for index, (worker, _) in enumerate(free)]
+    heapq.heapify(heap)
+    given: dict[WorkerState, int] = {}
+    for _ in range(tasks):
+        load, index = heap[0]
+        worker = free[index][0]
+        given[worker] = given.get(worker, 0) + 1
+        heapq.heapreplace(heap, (load + 1 / worker.concurrency, index))
+    return given

@@ -1,0 +1,148 @@
+"""``ThreadLoop``: order, timers, stop and crash."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import TypeVar
+
+import pytest
+
+from bndl.loop import ThreadLoop
+
+TIMEOUT = 10.0
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def crashes() -> SimpleQueue[BaseException]:
+    return SimpleQueue()
+
+
+@pytest.fixture
+def loop(crashes: SimpleQueue[BaseException]) -> Iterator[ThreadLoop]:
+    loop = ThreadLoop("test loop", crashes.put)
+    loop.start()
+    yield loop
+    assert loop.stop(TIMEOUT), "the loop did not end"
+
+
+def on_loop(loop: ThreadLoop, function: Callable[[], T]) -> T:
+    result: SimpleQueue[T] = SimpleQueue()
+    loop.post(lambda: result.put(function()))
+    return result.get(timeout=TIMEOUT)
+
+
+def test_callbacks_run_in_the_order_they_were_posted_in(loop: ThreadLoop) -> None:
+    ran: SimpleQueue[int] = SimpleQueue()
+    for number in range(1000):
+        loop.post(ran.put, number)
+    assert [ran.get(timeout=TIMEOUT) for _ in range(1000)] == list(range(1000))
+
+
+def test_callbacks_of_many_threads_run_one_at_a_time_on_the_loops_thread(loop: ThreadLoop) -> None:
+    running, done = [0], SimpleQueue[tuple[int, bool]]()
+
+    def callback() -> None:
+        running[0] += 1
+        done.put((running[0], loop.is_current()))
+        running[0] -= 1
+
+    def post_many() -> None:
+        for _ in range(100):
+            loop.post(callback)
+
+    threads = [threading.Thread(target=post_many) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    assert {done.get(timeout=TIMEOUT) for _ in range(500)} == {(1, True)}
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert not loop.is_current()
+
+
+def test_timers_run_in_the_order_of_their_times_and_not_before(loop: ThreadLoop) -> None:
+    ran: SimpleQueue[tuple[str, float]] = SimpleQueue()
+    start = time.monotonic()
+    on_loop(loop, lambda: loop.call_later(0.05, lambda: ran.put(("late", loop.now()))))
+    on_loop(loop, lambda: loop.call_later(0.01, lambda: ran.put(("early", loop.now()))))
+    on_loop(loop, lambda: loop.call_later(0.0, lambda: ran.put(("now", loop.now()))))
+    events = [ran.get(timeout=TIMEOUT) for _ in range(3)]
+    assert [name for name, _ in events] == ["now", "early", "late"]
+    assert events[1][1] - start >= 0.01
+    assert events[2][1] - start >= 0.05
+
+
+def test_a_cancelled_timer_does_not_run(loop: ThreadLoop) -> None:
+    ran: SimpleQueue[str] = SimpleQueue()
+
+    def schedule() -> None:
+        timer = loop.call_later(0.005, lambda: ran.put("cancelled"))
+        loop.call_later(0.01, lambda: ran.put("kept"))
+        timer.cancel()
+        timer.cancel()
+
+    loop.post(schedule)
+    assert ran.get(timeout=TIMEOUT) == "kept"
+    assert ran.empty()
+
+
+def test_a_timer_that_is_due_runs_although_the_queue_is_never_empty(loop: ThreadLoop) -> None:
+    due = threading.Event()
+
+    def again() -> None:
+        if not due.is_set():
+            loop.post(again)
+
+    on_loop(loop, lambda: loop.call_later(0.005, due.set))
+    loop.post(again)
+    assert due.wait(TIMEOUT), "the timer did not run"
+
+
+def test_stop_runs_what_was_posted_before_and_nothing_after(crashes: SimpleQueue[BaseException]) -> None:
+    ran: SimpleQueue[str] = SimpleQueue()
+    loop = ThreadLoop("stopping", crashes.put)
+    loop.start()
+    loop.post(ran.put, "before")
+    assert loop.stop(TIMEOUT)
+    loop.post(ran.put, "after")
+    assert ran.get(timeout=TIMEOUT) == "before"
+    assert ran.empty()
+    assert loop.stop(TIMEOUT), "a second stop must be harmless"
+
+
+def test_stop_on_the_loop_itself_does_not_wait(loop: ThreadLoop) -> None:
+    assert on_loop(loop, loop.stop) is False
+    assert loop.stop(TIMEOUT)
+
+
+def test_stop_says_so_if_a_callback_does_not_return(crashes: SimpleQueue[BaseException]) -> None:
+    release = threading.Event()
+    loop = ThreadLoop("stuck", crashes.put)
+    loop.start()
+    loop.post(release.wait, TIMEOUT)
+    assert not loop.stop(timeout=0.01)
+    release.set()
+    assert loop.stop(TIMEOUT)
+
+
+def test_a_callback_that_raises_ends_the_loop_and_is_reported(
+    loop: ThreadLoop, crashes: SimpleQueue[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: SimpleQueue[str] = SimpleQueue()
+    loop.post(int, "not a number")
+    loop.post(ran.put, "after")
+    assert isinstance(crashes.get(timeout=TIMEOUT), ValueError)
+    assert loop.stop(TIMEOUT)
+    assert ran.empty()
+    assert "the loop test loop crashed" in caplog.text
+
+
+def test_a_timer_that_raises_ends_the_loop_and_is_reported(
+    loop: ThreadLoop, crashes: SimpleQueue[BaseException]
+) -> None:
+    on_loop(loop, lambda: loop.call_later(0.0, lambda: int("not a number")))
+    assert isinstance(crashes.get(timeout=TIMEOUT), ValueError)
