@@ -154,8 +154,12 @@ class Supervisor:
                     if isinstance(key.data, _Place):
                         self._read(key.data)
                 self._check_exits()
-        except Exception:  # where the thread ends: nobody else would hear of it
+        except Exception as error:  # where the thread ends: nobody else would hear of it
             logger.exception("the supervisor of the local workers broke")
+            for place in self._places:
+                place.failures = self._config.max_restarts + 1
+            text = f"the supervisor of the local workers broke: {error!r}. This is a bug in bndl; make a new context."
+            self._listener.supervisor_gave_up(WorkerFailedToStart(text, exit_code=None, output=""))
         finally:
             self._end_all()
             self._selector.close()
@@ -196,7 +200,8 @@ class Supervisor:
             return
         data = stream.read(1 << 16)
         if data == b"":
-            self._selector.unregister(stream)
+            with contextlib.suppress(KeyError):  # the end is seen again when the process is waited for
+                self._selector.unregister(stream)
             return
         if data:
             text = data.decode(errors="replace")
@@ -253,7 +258,8 @@ class Supervisor:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     place.process.wait(max(deadline - time.monotonic(), 0.0))
                 _kill_group(place.process)
-                place.process.wait(self._config.stop_timeout)
+                with contextlib.suppress(subprocess.TimeoutExpired):  # it does not even heed SIGKILL: stuck in the kernel
+                    place.process.wait(self._config.stop_timeout)
                 self._drain(place, place.process)
 
     def _gave_up(self, place: _Place) -> bool:

@@ -7,7 +7,6 @@ wrong with it is raised where the user can see it. From then on the driver's loo
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -106,7 +105,7 @@ class Execution:
         self.independent = independent
         self.stages: list[StageRun] = []
         self.concurrency = 0
-        self.started = time.monotonic()
+        self.started = driver.now()
         self.ended: float | None = None
         self.error: BndlError | None = None
         self.outcome = ""
@@ -135,7 +134,7 @@ class Execution:
 
     def report(self) -> JobReport:
         """What happened so far."""
-        end = self.ended or time.monotonic()
+        end = self.driver.now() if self.ended is None else self.ended
         rows = tuple(stage.counters.freeze() for stage in self.stages)
         state = self.outcome or "running"
         return JobReport(self.name, state, rows, end - self.started, tuple(self.notes))

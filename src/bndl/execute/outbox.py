@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from bndl.net.messages import Finished, Message, Result
@@ -22,12 +21,16 @@ class Outbox:
     """The results for one driver that are not sent yet. Thread-safe; what is added first is sent first.
 
     Args:
+        now: the clock.
         send: sends a message to the driver.
         schedule_flush: called when the outbox gets its first result, to have ``flush`` called after ``DELAY``: the
             thread that added it may be busy with the next task by then.
     """
 
-    def __init__(self, send: Callable[[Message], None], schedule_flush: Callable[[Outbox], None]) -> None:
+    def __init__(
+        self, now: Callable[[], float], send: Callable[[Message], None], schedule_flush: Callable[[Outbox], None]
+    ) -> None:
+        self._now = now
         self._send = send
         self._schedule_flush = schedule_flush
         self._lock = threading.Lock()
@@ -45,11 +48,11 @@ class Outbox:
         """
         with self._lock:
             if not self._results:
-                self._since = time.monotonic()
+                self._since = self._now()
             self._results.append(result)
             self._size += len(result.payload)
             full = len(self._results) >= MOST or self._size >= MOST_BYTES
-            if not more or full or time.monotonic() - self._since >= DELAY:
+            if not more or full or self._now() - self._since >= DELAY:
                 self._flush()
                 return
             if self._flush_scheduled:

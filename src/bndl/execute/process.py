@@ -79,7 +79,7 @@ class ThreadParts:
 
     def make_slots(self, count: int, execute: Callable[[Prepared], None]) -> ThreadSlots:
         """Room for ``count`` tasks."""
-        slots = ThreadSlots(count, execute)
+        slots = ThreadSlots(count, self.loop.now, execute)
         slots.start()
         return slots
 

@@ -21,9 +21,10 @@ class Prepared:
         attempt: the attempt.
         inputs: what was fetched for it, by task.
         fetched: how many bytes came from other nodes.
+        started: when it began, on the worker's clock; set by the slots.
     """
 
-    __slots__ = ("attempt", "driver", "fetched", "inputs", "stage")
+    __slots__ = ("attempt", "driver", "fetched", "inputs", "stage", "started")
 
     def __init__(
         self, driver: str, stage: int, attempt: Attempt, inputs: dict[int, bytes] | None = None, fetched: int = 0
@@ -33,6 +34,7 @@ class Prepared:
         self.attempt = attempt
         self.inputs = inputs
         self.fetched = fetched
+        self.started = 0.0
 
 
 class Slots(Protocol):
@@ -54,10 +56,12 @@ class ThreadSlots:
 
     Args:
         count: how many attempts run at the same time.
+        now: the clock.
         execute: runs one attempt. Must not raise.
     """
 
-    def __init__(self, count: int, execute: Callable[[Prepared], None]) -> None:
+    def __init__(self, count: int, now: Callable[[], float], execute: Callable[[Prepared], None]) -> None:
+        self._now = now
         self._execute = execute
         self._queue: deque[Prepared] = deque()
         self._filled = threading.Condition()
@@ -105,4 +109,5 @@ class ThreadSlots:
                     while not queue:
                         self._filled.wait()
                 continue
+            prepared.started = self._now()
             self._execute(prepared)

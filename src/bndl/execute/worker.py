@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -134,7 +133,7 @@ class Worker:
     def _tenancy(self, driver: str) -> Tenancy:
         tenancy = self._tenancies.get(driver)
         if tenancy is None:
-            outbox = Outbox(lambda message: self.peers.send(driver, message), self._schedule_flush)
+            outbox = Outbox(self._loop.now, lambda message: self.peers.send(driver, message), self._schedule_flush)
             tenancy = self._tenancies[driver] = Tenancy(driver, outbox)
         return tenancy
 
@@ -245,12 +244,11 @@ class Worker:
             return
         key = (attempt.task, attempt.number)
         tenancy.running[key] = None
-        started = time.perf_counter()
         try:
             payload = self._execute(prepared, definition)
-            result = self._keep(prepared, definition, payload, started)
+            result = self._keep(prepared, definition, payload)
         except BaseException as error:  # noqa: BLE001 - where the task ends; it goes to the driver
-            seconds = time.perf_counter() - started
+            seconds = self._loop.now() - prepared.started
             description = failures.describe(error, 2)
             result = Result(*key, FAILED, seconds, description, fetched=prepared.fetched)
         finally:
@@ -296,7 +294,7 @@ class Worker:
             raise LookupError(text)
         return unpack(data)
 
-    def _keep(self, prepared: Prepared, definition: Definition, payload: bytes, started: float) -> Result:
+    def _keep(self, prepared: Prepared, definition: Definition, payload: bytes) -> Result:
         """Keep the result here if later stages need it, or if it is too large for a message."""
         attempt = prepared.attempt
         size = len(payload)
@@ -316,7 +314,7 @@ class Worker:
             attempt.task,
             attempt.number,
             SUCCEEDED,
-            time.perf_counter() - started,
+            self._loop.now() - prepared.started,
             b"" if stored else payload,
             stored,
             size,
