@@ -37,7 +37,7 @@ __all__ = [
     "run_serial",
 ]
 
-#: How many modules a census ranks.
+#: How many modules a census ranks if nothing else is asked for.
 TOP = 20
 
 #: The file name that the parser sees, so that one warnings filter can silence all its warnings and no others.
@@ -309,8 +309,8 @@ def combine_counts(merged: Iterable[Counts]) -> Counts:
     return Counts(files, lines, functions, methods, classes, dict(importers), tuple(sorted(broken)))
 
 
-def rank_modules(merged: Iterable[Counts]) -> Census:
-    """Sum up all groups and rank the imported modules by how many files import them."""
+def rank_modules(merged: Iterable[Counts], top: int = TOP) -> Census:
+    """Sum up all groups and rank the ``top`` modules that most files import."""
     total = combine_counts(merged)
     ranked = sorted(total.importers.items(), key=lambda item: (-item[1], item[0]))
     return Census(
@@ -321,14 +321,14 @@ def rank_modules(merged: Iterable[Counts]) -> Census:
         classes=total.classes,
         imports=sum(total.importers.values()),
         modules=len(ranked),
-        top=tuple(Ranked(module, files) for module, files in ranked[:TOP]),
+        top=tuple(Ranked(module, files) for module, files in ranked[:top]),
         broken=total.broken,
     )
 
 
-def run_serial(files: Iterable[str]) -> Census:
+def run_serial(files: Iterable[str], top: int = TOP) -> Census:
     """Take the whole census in this process, one file after the other."""
-    return rank_modules([merge_counts(map(parse_file, files))])
+    return rank_modules([merge_counts(map(parse_file, files))], top)
 
 
 def as_text(census: Census) -> str:

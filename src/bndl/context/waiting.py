@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from bndl.driver.tasks import Task
 from bndl.errors import BndlError
 
 __all__ = ["Ended", "Mailbox"]
+
+#: A Ctrl-C that comes in the instant before a wait does not end it. So no wait is longer than this many seconds.
+_LONGEST_WAIT = 0.2
 
 
 class Ended:
@@ -36,4 +39,8 @@ class Mailbox:
 
     def take(self) -> Sequence[Task] | Ended:
         """The next tasks, or the end. Waits for them: the driver sees to it that the end always comes."""
-        return self._queue.get()
+        while True:
+            try:
+                return self._queue.get(timeout=_LONGEST_WAIT)
+            except Empty:
+                continue

@@ -75,7 +75,7 @@ class Driver:
         self._cluster = cluster
         self._scheduler = Scheduler()
         self._store = Store(config.store_bytes)
-        self._calls = Calls(loop, self.peers.send)
+        self._calls = Calls(loop, self.peers.send, self.peers.is_connected, config.lease)
         self._transfer = Transfer(
             self._store,
             self._calls,
@@ -166,6 +166,11 @@ class Driver:
         state = self._scheduler.tasks.get(task)
         return State.DONE if state is None or state.state is None else state.state
 
+    def pending_in(self, stage: int) -> int:
+        """How many tasks of a stage have an attempt under way."""
+        state = self._scheduler.stages.get(stage)
+        return 0 if state is None else state.pending
+
     def fetch_kept(self, name: str, task: int) -> bytes:
         """The pickled result of a task from the worker that keeps it. Waits; not for the loop.
 
@@ -187,6 +192,7 @@ class Driver:
 
     def peer_connected(self, info: NodeInfo) -> None:
         """A peer is there."""
+        self._calls.send_held(info.name)
         self._cluster.peer_connected(info)
         if info.node_type == "worker":
             self._handle(events.WorkerJoined(info.name, info.concurrency))
@@ -226,7 +232,6 @@ class Driver:
             stage = self._stage_of(task)
             if stage is not None:
                 stage.counters.returned += 1
-                stage.counters.pending -= 1
         self._handle(events.AttemptsReturned(worker, message.attempts))
 
     def _on_answer(self, sender: str, message: messages.Answer | messages.Fetched) -> None:
@@ -302,7 +307,6 @@ class Driver:
             counters.sent_bytes += len(arguments)
             attempts.append(messages.Attempt(attempt.task, attempt.number, arguments, attempt.sources))
         counters.attempts += len(attempts)
-        counters.pending += len(attempts)
         self.peers.send(worker, messages.Launch(instruction.stage, attempts))
 
     def _take_back(self, instruction: instructions.TakeBack) -> None:
@@ -327,6 +331,8 @@ class Driver:
 
     def _finish_job(self, instruction: instructions.FinishJob) -> None:
         execution = self._executions.pop(instruction.job)
+        if instruction.outcome is not TaskOutcome.SUCCEEDED:
+            self._settling.cancel_rest(execution)
         self._settling.deliver()
         execution.outcome = str(instruction.outcome)
         execution.ended = self._loop.now()

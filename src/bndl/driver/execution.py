@@ -135,7 +135,7 @@ class Execution:
     def report(self) -> JobReport:
         """What happened so far."""
         end = self.driver.now() if self.ended is None else self.ended
-        rows = tuple(stage.counters.freeze() for stage in self.stages)
+        rows = tuple(stage.counters.freeze(self.driver.pending_in(stage.number)) for stage in self.stages)
         state = self.outcome or "running"
         return JobReport(self.name, state, rows, end - self.started, tuple(self.notes))
 

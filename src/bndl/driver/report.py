@@ -40,7 +40,7 @@ class StageReport:
         name: the stage's name.
         tasks: how many tasks it has.
         done: how many of them are done now.
-        pending: how many have an attempt under way.
+        pending: how many have an attempt under way that is waited for.
         attempts: how many attempts were launched.
         failed: how many attempts the user's code failed.
         lost: how many attempts were lost with their worker.
@@ -80,7 +80,6 @@ class StageCounters:
         self.name = name
         self.tasks = 0
         self.done = 0
-        self.pending = 0
         self.attempts = 0
         self.failed = 0
         self.lost = 0
@@ -95,14 +94,14 @@ class StageCounters:
         self.result_bytes = 0
         self.by_worker: dict[str, int] = {}
 
-    def freeze(self) -> StageReport:
-        """The report as of now."""
+    def freeze(self, pending: int) -> StageReport:
+        """The report as of now, with ``pending`` tasks under way."""
         wall = 0.0 if self.first_launch is None else max(self.last_done - self.first_launch, 0.0)
         return StageReport(
             self.name,
             self.tasks,
             self.done,
-            max(self.pending, 0),
+            pending,
             self.attempts,
             self.failed,
             self.lost,

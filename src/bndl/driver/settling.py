@@ -45,7 +45,6 @@ class Settling:
             stage = self._stages.get(task >> 32)
             if stage is not None:
                 counters = stage.counters
-                counters.pending -= 1
                 counters.task_seconds += result.seconds
                 counters.fetched_bytes += result.fetched
                 counters.result_bytes += result.size
@@ -66,7 +65,6 @@ class Settling:
             self._causes[instruction.task] = (error, f"{failure.line}\n\n{failure.trace}")
         elif instruction.end is End.LOST:
             counters.lost += 1
-            counters.pending -= 1
             text = f"{instruction.worker} was lost while it had {task.name}: {cause}"
             lost = WorkerLost(text, worker=instruction.worker, reason=cause)
             self._causes[instruction.task] = (lost, text)
@@ -100,14 +98,24 @@ class Settling:
             cause = self._causes.pop(number, None)
             if task is None:
                 continue
+            told = task.outcome is not None  # its result was lost, and it was being made again
             if instruction.outcome is TaskOutcome.FAILED:
                 error, detail = cause or (TaskCancelled("nothing is known of it"), "nothing is known of it")
                 task.fail(error, detail)
                 stage.execution.failure = stage.execution.failure or task.error
-            else:
+            elif not told:
                 task.cancel("its job was cancelled or failed")
-            settled.append(task)
+            if not told:
+                settled.append(task)
         self._tell(stage, settled)
+
+    def cancel_rest(self, execution: Execution) -> None:
+        """Tell users of the tasks whose results were on their way when the execution was stopped."""
+        for stage in execution.stages:
+            rest = [task for task in stage.tasks.values() if task.outcome is None]
+            for task in rest:
+                task.cancel("its job was cancelled or failed")
+            self._tell(stage, rest)
 
     def _succeed(self, stage: StageRun, instruction: Settle) -> None:
         settled = []
@@ -133,6 +141,7 @@ class Settling:
     def _delivered(self, worker: str, data: Mapping[int, bytes | BndlError], results: Mapping[int, Result]) -> None:
         """Results that stayed on their worker are here."""
         for number, payload in data.items():
+            self._causes.pop(number, None)
             stage = self._stages.get(number >> 32)
             task = None if stage is None else self._take(stage, number)
             if stage is None or task is None or task.outcome is not None:

@@ -76,7 +76,7 @@ class Worker:
         self._run_beside = parts.run_beside
         self._config = config
         self._tenancies: dict[str, Tenancy] = {}
-        self._calls = Calls(parts.loop, self.peers.send)
+        self._calls = Calls(parts.loop, self.peers.send, self.peers.is_connected, config.lease)
         self._transfer = Transfer(
             store,
             self._calls,
@@ -104,6 +104,7 @@ class Worker:
 
     def peer_connected(self, info: NodeInfo) -> None:
         """A peer is there. A driver gets its tenancy with its first message."""
+        self._calls.send_held(info.name)
         logger.debug("%s is connected", info.name)
 
     def peer_lost(self, name: str, reason: str) -> None:

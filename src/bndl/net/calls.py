@@ -15,19 +15,42 @@ __all__ = ["Calls"]
 OnAnswer = Callable[[Message | BndlError], None]
 
 
+class _Open:
+    """A question that is not answered yet."""
+
+    __slots__ = ("on_answer", "peer", "question", "sent", "timeout", "timer")
+
+    def __init__(self, peer: str, question: Callable[[int], Message], on_answer: OnAnswer, timeout: float) -> None:
+        self.peer = peer
+        self.question = question
+        self.on_answer = on_answer
+        self.timeout = timeout
+        self.sent = False
+        self.timer: Timer
+
+
 class Calls:
     """The questions of one node that are not answered yet. To be used on the node's loop only.
+
+    A question to a peer that is not connected is held until it is: the two may not have met yet, although somebody
+    else knows both, and what is sent before they have is dropped.
 
     Args:
         loop: for deadlines.
         send: sends a message to a node.
+        is_connected: whether a node can be talked to.
+        patience: for how many seconds a question is held at most.
     """
 
-    def __init__(self, loop: Loop, send: Callable[[str, Message], None]) -> None:
+    def __init__(
+        self, loop: Loop, send: Callable[[str, Message], None], is_connected: Callable[[str], bool], patience: float
+    ) -> None:
         self._loop = loop
         self._send = send
+        self._is_connected = is_connected
+        self._patience = patience
         self._numbers = count(1)
-        self._open: dict[int, tuple[str, OnAnswer, Timer]] = {}
+        self._open: dict[int, _Open] = {}
 
     def ask(self, peer: str, question: Callable[[int], Message], on_answer: OnAnswer, timeout: float) -> None:
         """Send a question.
@@ -36,31 +59,52 @@ class Calls:
             peer: whom to ask.
             question: makes the message, given the number of the call.
             on_answer: called on the loop with the answer, or with ``PeerLost`` or ``CallTimeout``.
-            timeout: seconds.
+            timeout: seconds that the answer may take.
         """
         number = next(self._numbers)
-        timer = self._loop.call_later(timeout, lambda: self._expire(number, timeout))
-        self._open[number] = (peer, on_answer, timer)
-        self._send(peer, question(number))
+        call = self._open[number] = _Open(peer, question, on_answer, timeout)
+        if self._is_connected(peer):
+            self._send_now(number, call)
+        else:
+            call.timer = self._loop.call_later(min(self._patience, timeout), lambda: self._expire(number))
+
+    def send_held(self, peer: str) -> None:
+        """A peer is connected: it can be asked now."""
+        for number, call in list(self._open.items()):
+            if call.peer == peer and not call.sent:
+                call.timer.cancel()
+                self._send_now(number, call)
 
     def answer(self, number: int, sender: str, message: Message) -> None:
         """An answer came. One that nobody waits for any more is dropped."""
         call = self._open.get(number)
-        if call is None or call[0] != sender:
+        if call is None or call.peer != sender:
             return
         del self._open[number]
-        call[2].cancel()
-        call[1](message)
+        call.timer.cancel()
+        call.on_answer(message)
 
     def lose(self, peer: str) -> None:
         """A peer is gone: it answers nothing any more."""
-        for number in [number for number, call in self._open.items() if call[0] == peer]:
-            _, on_answer, timer = self._open.pop(number)
-            timer.cancel()
-            on_answer(PeerLost(f"{peer} left before it answered. Look for the reason in its log.", peer=peer))
+        lost = [number for number, call in self._open.items() if call.peer == peer]
+        for number in lost:
+            call = self._open.pop(number)
+            call.timer.cancel()
+            text = f"{peer} left before it answered. Look for the reason in its log."
+            call.on_answer(PeerLost(text, peer=peer))
 
-    def _expire(self, number: int, timeout: float) -> None:
+    def _send_now(self, number: int, call: _Open) -> None:
+        call.sent = True
+        call.timer = self._loop.call_later(call.timeout, lambda: self._expire(number))
+        self._send(call.peer, call.question(number))
+
+    def _expire(self, number: int) -> None:
         call = self._open.pop(number, None)
-        if call is not None:
-            text = f"{call[0]} did not answer within {timeout:g} s. It may be stopped, cut off or overloaded."
-            call[1](CallTimeout(text, peer=call[0], timeout=timeout))
+        if call is None:
+            return
+        if call.sent:
+            text = f"{call.peer} did not answer within {call.timeout:g} s. It may be stopped, cut off or overloaded."
+            call.on_answer(CallTimeout(text, peer=call.peer, timeout=call.timeout))
+        else:
+            text = f"{call.peer} was not connected within {self._patience:g} s. It may be gone, stopped or cut off."
+            call.on_answer(PeerLost(text, peer=call.peer))

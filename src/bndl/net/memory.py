@@ -219,7 +219,7 @@ class MemoryNetwork:
         self._nodes: dict[str, MemoryFabric] = {}
         self._links: dict[frozenset[str], _Link] = {}
         self._frozen: set[str] = set()
-        self._cuts: list[frozenset[str]] = []
+        self._cuts: list[tuple[frozenset[str], frozenset[str] | None]] = []
         #: When the last event of a stream arrives; those after it do not overtake it.
         self._arrivals: dict[tuple[object, ...], float] = {}
 
@@ -248,9 +248,9 @@ class MemoryNetwork:
             self._time.post(self._tell, fabric, event)
         self._settle()
 
-    def cut(self, names: AbstractSet[str]) -> None:
-        """Cut the nodes ``names`` off from all others. Each side gives the other up after about the lease."""
-        self._cuts.append(frozenset(names))
+    def cut(self, names: AbstractSet[str], others: AbstractSet[str] | None = None) -> None:
+        """Cut the nodes ``names`` off from ``others``, or from all. Each side gives up after about the lease."""
+        self._cuts.append((frozenset(names), None if others is None else frozenset(others)))
         self._settle()
 
     def heal(self) -> None:
@@ -368,8 +368,13 @@ class MemoryNetwork:
         return self._random.uniform(*self._delay)
 
     def _is_cut(self, link: _Link) -> bool:
-        one, other = link.ends
-        return any((one.name in names) != (other.name in names) for names in self._cuts)
+        one, other = (end.name for end in link.ends)
+        return any(
+            (one in names) != (other in names)
+            if others is None
+            else (one in names and other in others) or (other in names and one in others)
+            for names, others in self._cuts
+        )
 
     def _is_stalled(self, link: _Link) -> bool:
         return self._is_cut(link) or any(end.name in self._frozen for end in link.ends)

@@ -90,6 +90,8 @@ class Peers:
         self._interval = interval
         self._nodes: dict[str, _Node] = {}
         self._sessions: dict[str, int] = {}
+        #: Greetings of nodes that are not announced yet: frames and announcements come on separate ways.
+        self._early: dict[str, Hello] = {}
         self._handlers: dict[type, Callable[..., None]] = {
             Received: self._on_received,
             Joined: self._on_joined,
@@ -113,6 +115,11 @@ class Peers:
         """The connected peers, in the order of their names. Thread-safe."""
         return sorted(name for name, node in list(self._nodes.items()) if node.connected)
 
+    def is_connected(self, name: str) -> bool:
+        """Whether a node can be talked to."""
+        node = self._nodes.get(name)
+        return node is not None and node.connected
+
     def _on_received(self, event: Received) -> None:
         try:
             message = decode(event.frame)
@@ -132,8 +139,12 @@ class Peers:
         self._nodes[event.name] = node = _Node()
         self._sessions[event.name] = self._sessions.get(event.name, 0) + 1
         self._greet(event.name, node)
+        early = self._early.pop(event.name, None)
+        if early is not None:
+            self._on_hello(event.name, early)
 
     def _on_left(self, event: Left) -> None:
+        self._early.pop(event.name, None)
         node = self._nodes.pop(event.name, None)
         if node is not None and node.connected:
             self._listener.peer_lost(event.name, "it left, died, or was silent for too long")
@@ -152,8 +163,11 @@ class Peers:
         self.send(name, Hello(self._info, self._sessions.get(name, 1), asks))
 
     def _on_hello(self, sender: str, hello: Hello) -> None:
+        if hello.info.name != sender:
+            return
         node = self._nodes.get(sender)
-        if node is None or hello.info.name != sender:
+        if node is None:
+            self._early[sender] = hello
             return
         if hello.info.versions != self._info.versions:
             if not node.refused:

@@ -1,0 +1,183 @@
+"""What makes up a simulated node: a loop that stands still or ends with its node, and slots in virtual time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from bndl.execute.slots import Prepared
+from bndl.loop import Timer
+from bndl.net.fabric import Fabric, Listener
+from bndl.net.memory import VirtualTime
+from bndl.net.messages import decode
+
+__all__ = ["NodeLoop", "TracedFabric", "VirtualParts", "VirtualSlots"]
+
+
+class NodeLoop:
+    """The loop of one node on the virtual time of all. While the node is frozen its callbacks wait."""
+
+    def __init__(self, time: VirtualTime) -> None:
+        self._time = time
+        self._held: list[tuple[Timer, Callable[[], object]]] = []
+        self.is_frozen = False
+        self.is_dead = False
+
+    def now(self) -> float:
+        """Virtual seconds. They go on for a frozen node too."""
+        return self._time.now()
+
+    def post(self, callback: Callable[..., object], *args: Any) -> None:
+        """Run ``callback(*args)`` after all that was posted before."""
+        self.call_later(0.0, partial(callback, *args))
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        """Run ``callback()`` in ``delay`` virtual seconds, or when the node is thawed if it is frozen then."""
+        timer = self._time.call_later(delay, lambda: self._run(timer, callback))
+        return timer
+
+    def kill(self) -> None:
+        """Run nothing any more."""
+        self.is_dead = True
+        self._held.clear()
+
+    def freeze(self) -> None:
+        """Run nothing until ``thaw``."""
+        self.is_frozen = True
+
+    def thaw(self) -> None:
+        """Run what was due in the meantime, in order, and go on."""
+        self.is_frozen = False
+        held, self._held = self._held, []
+        for timer, callback in held:
+            self._time.post(self._run, timer, callback)
+
+    def _run(self, timer: Timer, callback: Callable[[], object]) -> None:
+        if self.is_dead or timer.cancelled:
+            return
+        if self.is_frozen:
+            self._held.append((timer, callback))
+        else:
+            callback()
+
+
+class VirtualSlots:
+    """Slots in which an attempt takes virtual time. Its function is called when that time is over.
+
+    Args:
+        count: how many attempts run at the same time.
+        loop: of the worker.
+        execute: runs one attempt.
+        duration: how many virtual seconds an attempt takes.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        loop: NodeLoop,
+        execute: Callable[[Prepared], None],
+        duration: Callable[[Prepared], float],
+    ) -> None:
+        self._count = count
+        self._loop = loop
+        self._execute = execute
+        self._duration = duration
+        self.queue: deque[Prepared] = deque()
+        self.running: list[Prepared] = []
+
+    def put(self, attempts: Sequence[Prepared]) -> None:
+        """Queue attempts."""
+        self.queue.extend(attempts)
+        self._begin()
+
+    def take_back(self, driver: str, attempts: Sequence[tuple[int, int]] | None) -> list[Prepared]:
+        """Remove those of these attempts that have not begun, or all of a driver's."""
+        wanted = None if attempts is None else {tuple(attempt) for attempt in attempts}
+        taken = [
+            prepared
+            for prepared in self.queue
+            if prepared.driver == driver
+            and (wanted is None or (prepared.attempt.task, prepared.attempt.number) in wanted)
+        ]
+        for prepared in taken:
+            self.queue.remove(prepared)
+        return taken
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is queued."""
+        return not self.queue
+
+    def _begin(self) -> None:
+        while self.queue and len(self.running) < self._count:
+            prepared = self.queue.popleft()
+            prepared.started = self._loop.now()
+            self.running.append(prepared)
+            self._loop.call_later(self._duration(prepared), partial(self._end, prepared))
+
+    def _end(self, prepared: Prepared) -> None:
+        self._execute(prepared)
+        self.running.remove(prepared)
+        self._begin()
+
+
+class VirtualParts:
+    """What a simulated worker is made of: ``WorkerParts``, all on one loop.
+
+    Args:
+        loop: of the worker.
+        duration: how many virtual seconds an attempt takes.
+    """
+
+    def __init__(self, loop: NodeLoop, duration: Callable[[Prepared], float]) -> None:
+        self.loop = loop
+        self.bulk_loop = loop
+        self._duration = duration
+        self.slots: VirtualSlots
+
+    def make_slots(self, count: int, execute: Callable[[Prepared], None]) -> VirtualSlots:
+        """Room for ``count`` tasks."""
+        self.slots = VirtualSlots(count, self.loop, execute, self._duration)
+        return self.slots
+
+    def run_beside(self, call: Callable[[], None]) -> None:
+        """Run a call from a peer beside the tasks."""
+        self.loop.post(call)
+
+
+class TracedFabric:
+    """A fabric that tells what is sent on it.
+
+    Args:
+        fabric: carries the frames.
+        on_send: called with the sender, the receiver, the kind of the message and the frame's size.
+    """
+
+    def __init__(self, fabric: Fabric, on_send: Callable[[str, str, str, int], None]) -> None:
+        self._fabric = fabric
+        self._on_send = on_send
+
+    @property
+    def name(self) -> str:
+        """The name of this node."""
+        return self._fabric.name
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where this node listens."""
+        return self._fabric.addresses
+
+    def start(self, listener: Listener) -> None:
+        """Go on the air."""
+        self._fabric.start(listener)
+
+    def send(self, to: str, frame: bytes, *, bulk: bool = False) -> None:
+        """Send, and tell of it."""
+        self._on_send(self.name, to, type(decode(frame)).__name__, len(frame))
+        self._fabric.send(to, frame, bulk=bulk)
+
+    def close(self) -> None:
+        """Withdraw."""
+        self._fabric.close()

@@ -1,0 +1,201 @@
+"""Faults drawn from a seed, and what has to be true whatever they are."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+from bndl.driver.tasks import Task
+from bndl.errors import TaskCancelled, TaskFailed, WorkerLost
+from bndl.execute.slots import Prepared
+from bndl.schedule.instructions import TaskOutcome
+from bndl.testing.runs import Growing, Run
+from bndl.testing.workload import draw_items, draw_job, effects, work
+from bndl.testing.world import SMALL, World
+
+__all__ = ["Plan"]
+
+#: After a cut the slower side gives up after this many leases, and is connected again after so many seconds.
+_SLOWEST_LEASE = 2.25
+_RECONNECT = 2.0
+#: How many times a task may be lost with its worker before it fails.
+_LOSSES = 3
+
+
+class Plan:
+    """A world, work and faults, all from one seed.
+
+    Args:
+        seed: of everything.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._random = generator = random.Random(seed)  # noqa: S311 - to be repeatable, not secret
+        self._means: dict[int, float] = {}
+        self.world = World(
+            generator.getrandbits(32),
+            workers=generator.randrange(1, 6),
+            concurrency=generator.randrange(1, 4),
+            duration=self._duration,
+        )
+        #: When the last fault is over.
+        self.calm = 0.0
+        self._cancelled: set[Run] = set()
+
+    def _duration(self, generator: random.Random, _worker: str, prepared: Prepared) -> float:
+        """Tasks of one stage take about the same time."""
+        return self._mean(prepared.stage) * generator.uniform(0.5, 1.5)
+
+    def _mean(self, stage: int) -> float:
+        if stage not in self._means:
+            self._means[stage] = self._random.choice((0.0005, 0.005, 0.05, 0.5))
+        return self._means[stage]
+
+    def execute(self) -> None:
+        """Run it, and assert all that has to be true."""
+        effects.clear()
+        world = self.world
+        generator = self._random
+        self._draw_faults()
+        runs: list[tuple[Run, dict[str, int]]] = []
+        for _ in range(generator.choice((1, 1, 2))):
+            job, values = draw_job(generator)
+            world.sleep(generator.uniform(0.0, 0.5))
+            runs.append((world.submit(job), values))
+            if generator.random() < 0.1:  # noqa: PLR2004 - seldom
+                self._cancel_later(runs[-1][0])
+        if generator.random() < 0.3:  # noqa: PLR2004 - some, not all
+            runs.append(self._grow())
+        work = sum(self._most_work(run) for run, _ in runs)
+        limit = max(self.calm - world.time.now(), 0.0) + _SLOWEST_LEASE * SMALL.lease + _RECONNECT + 3.0 + 2.0 * work
+        for run, _ in runs:
+            world.wait(lambda run=run: run.ended, limit, f"the end of {run!r}")  # type: ignore[misc]
+        world.sleep(max(self.calm - world.time.now(), 0.0) + _RECONNECT + 1.0)
+        for run, values in runs:
+            self._check(run, values)
+            run.execution.release()
+        self._check_effects()
+        world.wait(lambda: not world.leftovers(), _SLOWEST_LEASE * SMALL.lease + _RECONNECT, "nothing to be left")
+
+    def _most_work(self, run: Run) -> float:
+        """How many seconds a run takes one slot at most, if nothing is made again."""
+        if isinstance(run, Growing):
+            return 1.5 * self._mean(run.execution.stages[0].number) * len(run.tasks)
+        return sum(1.5 * self._mean(stage.number) * len(stage.tasks) for stage in run.execution.stages)
+
+    def _grow(self) -> tuple[Growing, dict[str, int]]:
+        """A job to which tasks are added now and then."""
+        run = self.world.grow(work, attempts=2)
+        items = draw_items(self._random, 40)
+        for first in range(0, 40, 10):
+            run.add(items[first : first + 10])
+            self.world.sleep(self._random.uniform(0.0, 0.5))
+        run.close()
+        return run, {task.name: item.value for task, item in zip(run.tasks, items, strict=True)}
+
+    def _cancel_later(self, run: Run) -> None:
+        def cancel() -> None:
+            if not run.ended:
+                self._cancelled.add(run)
+                run.execution.cancel("the plan says so")
+
+        self.world.time.call_later(self._random.uniform(0.0, 2.0), cancel)
+
+    # Faults
+
+    def _draw_faults(self) -> None:
+        generator = self._random
+        horizon = generator.choice((0.5, 2.0, 5.0))
+        kinds: list[Callable[[], float]] = [self._kill, self._freeze, self._cut, self._join, self._replace]
+        for _ in range(generator.choice((0, 1, 2, 3, 4))):
+            at = generator.uniform(0.05, horizon)
+            self.calm = max(self.calm, at)
+            self.world.time.call_at(at, partial(self._strike, generator.choice(kinds)))
+        self.world.time.call_at(horizon, self._join_if_alone)
+        self.calm = max(self.calm, horizon)
+
+    def _strike(self, fault: Callable[[], float]) -> None:
+        if self.world.workers:
+            self.calm = max(self.calm, self.world.time.now() + fault())
+
+    def _some_worker(self) -> str:
+        return self._random.choice(list(self.world.workers))
+
+    def _kill(self) -> float:
+        self.world.kill(self._some_worker())
+        return 0.0
+
+    def _replace(self) -> float:
+        """A worker dies and another one is started, with the same name or with a new one."""
+        name = self._some_worker()
+        self.world.kill(name)
+        self.world.add_worker(name if self._random.random() < 0.5 else None)  # noqa: PLR2004 - a coin
+        return 0.0
+
+    def _join(self) -> float:
+        self.world.add_worker()
+        return 0.0
+
+    def _join_if_alone(self) -> None:
+        if not self.world.workers:
+            self.world.add_worker()
+
+    def _freeze(self) -> float:
+        """A node stands still for less or more than the lease."""
+        name = self._random.choice([World.DRIVER, *self.world.workers])
+        seconds = self._random.uniform(0.1, 3.0 * SMALL.lease)
+        self.world.freeze(name)
+
+        def thaw() -> None:
+            if name == World.DRIVER or name in self.world.workers:
+                self.world.thaw(name)
+
+        self.world.time.call_later(seconds, thaw)
+        return seconds
+
+    def _cut(self) -> float:
+        """Some nodes, maybe the driver, are cut off for less or more than the lease."""
+        nodes = [World.DRIVER, *self.world.workers]
+        seconds = self._random.uniform(0.1, 4.0 * SMALL.lease)
+        names = set(self._random.sample(nodes, self._random.randrange(1, len(nodes))))
+        others = set(nodes[1:]) - names if self._random.random() < 0.3 else None  # noqa: PLR2004 - some, not all
+        self.world.cut(names, others)
+        self.world.time.call_later(seconds, self.world.heal)
+        return seconds
+
+    # What has to be true
+
+    def _check(self, run: Run, values: dict[str, int]) -> None:
+        if run in self._cancelled:
+            assert isinstance(run.error, TaskCancelled), f"{run!r} was cancelled and ended with {run.error!r}"
+        elif run.error is not None:
+            self._check_failure(run)
+        else:
+            assert all(task.outcome is TaskOutcome.SUCCEEDED for task in run.settled), run.settled
+            results = {task.name: task for task in run.settled if task.name in values}
+            assert len(results) == len(values), f"{len(results)} of {len(values)} results came"
+            wrong = [task.name for task in results.values() if task.result[0] != values[task.name]]
+            assert not wrong, f"the results of {wrong} are wrong"
+        stages = run.execution.stages
+        tasks = [task for stage in stages for task in stage.tasks.values()]
+        missed = [task for task in tasks if task.outcome is None]
+        assert not missed, f"these were never settled: {missed}"
+        if run.error is None:
+            assert Counter(map(id, tasks)).keys() <= set(map(id, run.settled))
+
+    def _check_failure(self, run: Run) -> None:
+        """The one good reason to fail: a task was lost with its worker too often."""
+        failed: list[Task] = [task for task in run.settled if task.outcome is TaskOutcome.FAILED]
+        assert len(failed) == 1, f"{run!r} ended with {run.error!r}"
+        (task,) = failed
+        lost = sum(record.outcome == "lost" for record in task.attempts)
+        assert isinstance(run.error, TaskFailed), run.error
+        assert isinstance(run.error.__cause__, WorkerLost), run.error
+        assert lost >= _LOSSES, f"{task.name} failed after {lost} lost attempts: {run.error}"
+
+    def _check_effects(self) -> None:
+        twice = [call for call, times in Counter((each.task, each.attempt) for each in effects).items() if times > 1]
+        assert not twice, f"these attempts were executed twice: {twice}"
