@@ -23,7 +23,7 @@ class Config:
         inline_bytes: up to which size arguments and results travel in messages; larger ones are fetched.
         chunk_bytes: how much of a large result is asked for at a time.
         store_bytes: how much memory a node's kept results may take before they are moved to disk.
-        max_result_bytes: how large a single result may be that goes to the driver; larger ones can only stay on workers.
+        max_result_bytes: how large a result may be that goes to the driver; larger ones can only stay on workers.
         max_restarts: how many times in a row a local worker that does not stay up is started again.
     """
 

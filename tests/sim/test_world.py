@@ -58,7 +58,9 @@ def test_a_killed_worker_has_not_called_what_it_was_executing() -> None:
 def test_who_waits_too_long_is_told_what_is_outstanding() -> None:
     world = World(1, workers=1, duration=lambda *_: 50.0)
     run = world.submit(Job().stage(work, [Item(1)]).job)
-    with pytest.raises(Stuck, match=r"seed 1, at 0.*\n(.*\n)*.*2\[0\] is pending \(1\) at worker-1\n(.*\n)*.*executing"):
+    with pytest.raises(
+        Stuck, match=r"seed 1, at 0.*\n(.*\n)*.*2\[0\] is pending \(1\) at worker-1\n(.*\n)*.*executing"
+    ):
         world.finish(run, limit=20.0)
 
 

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -179,7 +178,7 @@ class Supervisor:
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            # A group of its own: a Ctrl-C in the terminal is for the driver, and what a task starts can be ended with it.
+            # A group of its own: Ctrl-C in the terminal is for the driver, and what tasks start can be ended with it.
             process_group=0,
         )
         with self._lock:
@@ -258,7 +257,9 @@ class Supervisor:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     place.process.wait(max(deadline - time.monotonic(), 0.0))
                 _kill_group(place.process)
-                with contextlib.suppress(subprocess.TimeoutExpired):  # it does not even heed SIGKILL: stuck in the kernel
+                with contextlib.suppress(
+                    subprocess.TimeoutExpired
+                ):  # it does not even heed SIGKILL: stuck in the kernel
                     place.process.wait(self._config.stop_timeout)
                 self._drain(place, place.process)
 

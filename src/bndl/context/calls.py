@@ -79,8 +79,8 @@ class Calls:
             payload = self._packer.pack(task.call, f"the call of {name}")
             if self._packer.refs:
                 text = (
-                    f"the call of {name} has {self._packer.refs[0]!r} in its arguments; refs only have a meaning in the "
-                    "job they are of. Use job.stage(...) instead of submit."
+                    f"the call of {name} has {self._packer.refs[0]!r} in its arguments; refs only have a meaning in "
+                    "the job they are of. Use job.stage(...) instead of submit."
                 )
                 raise InvalidJob(text)
             task.call = None

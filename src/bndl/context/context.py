@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -128,7 +128,7 @@ class Context:
             concurrency=options.concurrency or 0,
             slots=self._count_slots,
         )
-        total = len(items) if hasattr(items, "__len__") else None
+        total = len(items) if isinstance(items, Sized) else None
         if self._show_progress:
             return progress.watch_results(results, getattr(function, "__name__", "map"), total)
         return results
@@ -157,8 +157,8 @@ class Context:
             ordered: whether tasks come in the order of stages and items, or as they are done.
 
         Returns:
-            An iterator over all tasks of the job, each when it is done. Work begins with this call; closing the iterator
-            cancels the job. Results that are kept on workers for later stages can be taken until it ends.
+            An iterator over all tasks of the job, each when it is done. Work begins with this call; closing the
+            iterator cancels the job. Results that are kept on workers for later stages can be taken until it ends.
 
         Raises:
             InvalidJob: the job cannot be executed.

@@ -48,14 +48,16 @@ class Delivery:
         if not numbers:
             return
 
-        def fetched(data: dict[int, bytes], missing: list[int]) -> None:
-            if data:
-                self.on_delivered(worker, data, wanted)
-                self._handle(ResultsDelivered(list(data)))
+        def came(data: dict[int, bytes]) -> None:
+            self.on_delivered(worker, data, wanted)
+            self._handle(ResultsDelivered(list(data)))
+
+        def ended(_: dict[int, bytes], missing: list[int]) -> None:
             if missing:
                 self._handle(ResultsLost(worker, missing))
 
-        self._transfer.fetch(worker, self._name, Space.RESULT, numbers, fetched)
+        # Each result is delivered as it comes: once the worker is lost, what was fetched before would be made again.
+        self._transfer.fetch(worker, self._name, Space.RESULT, numbers, ended, came)
 
 
 def _too_large(size: int, limit: int) -> ResultTooLarge:

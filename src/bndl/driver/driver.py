@@ -89,7 +89,7 @@ class Driver:
         self._numbers = count(1)
         self._executions: dict[int, Execution] = {}
         self._stages: dict[int, StageRun] = {}
-        self._settling = Settling(self._stages, self._delivery)
+        self._settling = Settling(self._stages, self._delivery, self._store)
         self._wake: Timer | None = None
         self._patience: Timer | None = None
         self._crash: BaseException | None = None
@@ -182,8 +182,8 @@ class Driver:
         data = self.requests.fetch_result(worker.name, task) if worker is not None else None
         if data is None:
             text = (
-                f"the result of {name} stayed on the workers for the stages that use it, and is not kept any more. Take "
-                "it while the job runs, or make it an input of the last stage."
+                f"the result of {name} stayed on the workers for the stages that use it, and is not kept any more. "
+                "Take it while the job runs, or make it an input of the last stage."
             )
             raise UserError(text)
         return data
@@ -200,7 +200,6 @@ class Driver:
 
     def peer_lost(self, name: str, reason: str) -> None:
         """A peer is gone."""
-        self._calls.lose(name)
         reason = self._cluster.death_reason(name) or reason
         self._cluster.peer_lost(name, reason)
         for stage in self._stages.values():
@@ -209,6 +208,7 @@ class Driver:
             self._settling.note_loss(self._executions.values(), name, reason)
             self._handle(events.WorkerLost(name, reason))
             self._watch_workers()
+        self._calls.lose(name)  # after the scheduler knows, or it launches on the worker what is missed now
 
     def peer_refused(self, info: NodeInfo) -> None:
         """A node runs other versions, so it takes no part."""
@@ -223,7 +223,7 @@ class Driver:
             handler(sender, message)
 
     def _on_finished(self, worker: str, message: messages.Finished) -> None:
-        self._settling.arrived(worker, message.results)
+        self._settling.arrived(message.results)
         self._handle(events.AttemptsFinished(worker, message.results))
         self._settling.deliver()
 
@@ -333,6 +333,7 @@ class Driver:
         execution = self._executions.pop(instruction.job)
         if instruction.outcome is not TaskOutcome.SUCCEEDED:
             self._settling.cancel_rest(execution)
+        self._watch_workers()
         self._settling.deliver()
         execution.outcome = str(instruction.outcome)
         execution.ended = self._loop.now()
@@ -395,4 +396,3 @@ def _crash_error(error: BaseException) -> BndlError:
         return error
     text = f"the driver's loop broke with {type(error).__name__}: {error}. This is a bug in bndl; make a new context."
     return InternalError(text)
-

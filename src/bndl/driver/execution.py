@@ -162,7 +162,9 @@ def prepare(driver: Driver, job: Job, listener: Listener) -> tuple[Execution, Jo
         text = f"job {job.name!r} is being executed or was; a job runs once, so make a new Job to run it again."
         raise JobStarted(text)
     if not job.stages:
-        text = f"job {job.name!r} has no stages, so there is nothing to execute; add one with job.stage(function, items)."
+        text = (
+            f"job {job.name!r} has no stages, so there is nothing to execute; add one with job.stage(function, items)."
+        )
         raise InvalidJob(text)
     execution = Execution(driver, job.name, listener)
     execution.concurrency = job.options.concurrency or 0
@@ -202,14 +204,16 @@ def pack_function(driver: Driver, packer: Packer, function: Any, what: str, numb
         return b""
     payload = packer.pack(function, what)
     if packer.refs:
-        text = f"{what} refers to {packer.refs[0]!r}; pass it as an item or argument, where it is replaced by its value."
+        text = (
+            f"{what} refers to {packer.refs[0]!r}; pass it as an item or argument, where it is replaced by its value."
+        )
         raise InvalidJob(text)
     try:
         unpack(payload)
     except Exception as error:
         text = (
-            f"{what} was pickled but cannot be unpickled ({type(error).__name__}: {error}), so workers could not either. "
-            f"Look at what {function!r} refers to."
+            f"{what} was pickled but cannot be unpickled ({type(error).__name__}: {error}), so workers could not "
+            f"either. Look at what {function!r} refers to."
         )
         raise NotPicklable(text, what=what, path=repr(function)) from error
     return driver.store_if_large(Space.FUNCTION, number, payload)
@@ -238,8 +242,8 @@ def _check_source(job: Job, task: Task, position: int, source: int | None, name:
     """Where the stage stands whose result a task needs."""
     if source is None:
         text = (
-            f"{task.name} of job {job.name!r} needs a result of stage {name!r}, which is in another job. Put both stages "
-            "into one job, or pass the value itself."
+            f"{task.name} of job {job.name!r} needs a result of stage {name!r}, which is in another job. Put both "
+            "stages into one job, or pass the value itself."
         )
         raise ForeignRef(text)
     if source >= position:

@@ -116,7 +116,9 @@ class Job:
         name = self._free_name(name or getattr(function, "__name__", None) or "stage", given=name is not None)
         listed = self._list_tasks(name, function, items, tasks)
         if not listed:
-            text = f"stage {name!r} of job {self.name!r} has no tasks: give it at least one item, or leave the stage out."
+            text = (
+                f"stage {name!r} of job {self.name!r} has no tasks: give it at least one item, or leave the stage out."
+            )
             raise EmptyStage(text)
         stage = Stage(self, name, function if tasks is None else None, listed, options)
         for index, task in enumerate(listed):

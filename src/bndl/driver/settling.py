@@ -9,7 +9,8 @@ from bndl.driver.execution import Execution, StageRun
 from bndl.driver.tasks import Task
 from bndl.errors import AttemptRecord, BndlError, TaskCancelled, WorkerLost
 from bndl.execute import failures
-from bndl.net.messages import Result
+from bndl.execute.store import Store
+from bndl.net.messages import Result, Space
 from bndl.schedule.instructions import End, NoteAttempt, Settle, TaskOutcome
 
 __all__ = ["Settling"]
@@ -23,10 +24,12 @@ class Settling:
     Args:
         stages: the driver's stages by number.
         delivery: fetches results that stayed on their worker.
+        store: has the arguments that are too large for a message.
     """
 
-    def __init__(self, stages: Mapping[int, StageRun], delivery: Delivery) -> None:
+    def __init__(self, stages: Mapping[int, StageRun], delivery: Delivery, store: Store) -> None:
         self._stages = stages
+        self._store = store
         self._delivery = delivery
         delivery.on_delivered = self._delivered
         #: The results of the message that is being handled, by task.
@@ -36,7 +39,7 @@ class Settling:
         #: Tasks to tell users of, by execution.
         self._settled: dict[int, tuple[Execution, list[Task]]] = {}
 
-    def arrived(self, worker: str, results: Sequence[Result]) -> None:
+    def arrived(self, results: Sequence[Result]) -> None:
         """A worker reported results; the scheduler is asked next what they mean."""
         self._arrived = arrived = {}
         for result in results:
@@ -52,8 +55,10 @@ class Settling:
     def note_attempt(self, instruction: NoteAttempt) -> None:
         """An attempt ended without success."""
         stage = self._stages.get(instruction.task >> 32)
-        task = stage and stage.tasks.get(instruction.task & 0xFFFFFFFF)
-        if stage is None or task is None:
+        if stage is None:
+            return
+        task = stage.tasks.get(instruction.task & 0xFFFFFFFF)
+        if task is None:
             return
         result = self._arrived.get(instruction.task, _EMPTY)
         counters = stage.counters
@@ -114,6 +119,7 @@ class Settling:
         for stage in execution.stages:
             rest = [task for task in stage.tasks.values() if task.outcome is None]
             for task in rest:
+                self._causes.pop((stage.number << 32) + task.index, None)
                 task.cancel("its job was cancelled or failed")
             self._tell(stage, rest)
 
@@ -169,6 +175,9 @@ class Settling:
         stage.counters.done += len(tasks)
         stage.counters.last_done = execution.driver.now()
         if not stage.kept:
+            first = stage.number << 32
+            name = execution.driver.name
+            self._store.drop((name, Space.ARGUMENTS, first + task.index) for task in tasks if not task.arguments)
             for task in tasks:
                 task.drop_arguments()
         entry = self._settled.get(execution.number)

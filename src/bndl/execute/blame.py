@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -53,14 +54,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield "bound to", value.__self__
         value = value.__func__
     if isinstance(value, types.FunctionType):
-        names = value.__code__.co_freevars
-        for name, cell in zip(names, value.__closure__ or (), strict=False):
-            yield f"closure variable {name!r}", cell.cell_contents
-        for name in value.__code__.co_names:
-            if name in value.__globals__:
-                yield f"global variable {name!r}", value.__globals__[name]
-        for index, default in enumerate(value.__defaults__ or ()):
-            yield f"default {index}", default
+        yield from _parts_of_function(value)
     elif isinstance(value, dict):
         for key, item in list(value.items())[:_PARTS]:
             yield f"key {key!r}", key
@@ -68,7 +62,18 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple | set | frozenset):
         for index, item in enumerate(list(value)[:_PARTS]):
             yield f"item {index}", item
-    else:
+    elif not isinstance(value, type | types.ModuleType):
         for name, item in list(getattr(value, "__dict__", {}).items())[:_PARTS]:
-            if not isinstance(value, type | types.ModuleType):
-                yield f"attribute {name!r}", item
+            yield f"attribute {name!r}", item
+
+
+def _parts_of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    names = function.__code__.co_freevars
+    for name, cell in zip(names, function.__closure__ or (), strict=False):
+        with contextlib.suppress(ValueError):  # a variable that is not assigned yet
+            yield f"closure variable {name!r}", cell.cell_contents
+    for name in function.__code__.co_names:
+        if name in function.__globals__:
+            yield f"global variable {name!r}", function.__globals__[name]
+    for index, default in enumerate(function.__defaults__ or ()):
+        yield f"default {index}", default

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+
+import msgspec
 
 from bndl.errors import InvalidOption, TaskCancelled
 
 __all__ = ["CurrentTask", "abandoned", "check_cancelled", "current_task", "current_worker", "running"]
 
 
-class CurrentTask(NamedTuple):
+class CurrentTask(msgspec.Struct, frozen=True):
     """The attempt that this thread executes.
 
     Attributes:

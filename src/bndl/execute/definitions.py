@@ -24,7 +24,7 @@ class Definition:
         is_waiting: whether its function is still to come.
         waiting: what was launched in the meantime.
         stored: the tasks whose results are in the store.
-        forgotten: whether the driver does not need it any more.
+        forgotten: whether the driver does not need it any more, or is gone.
     """
 
     def __init__(self, message: Define) -> None:
@@ -74,7 +74,7 @@ class Tenancy:
         driver: the driver's name.
         outbox: results on their way to it.
         definitions: its stages, by number.
-        gathering: attempts whose inputs are being fetched, by (task, number), each with its stage.
+        gathering: attempts whose inputs are being fetched, by (task, number), each with its definition.
         running: attempts that are executing, by (task, number).
         gone: whether the driver is gone, so that nobody waits for results.
     """
@@ -83,6 +83,6 @@ class Tenancy:
         self.driver = driver
         self.outbox = outbox
         self.definitions: dict[int, Definition] = {}
-        self.gathering: dict[tuple[int, int], tuple[int, Gathering]] = {}
+        self.gathering: dict[tuple[int, int], tuple[Definition, Gathering]] = {}
         self.running: dict[tuple[int, int], None] = {}
         self.gone = False

@@ -51,7 +51,9 @@ def describe(error: BaseException, skip_frames: int = 0) -> bytes:
         if trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ in {"builtins", "__main__"} else f"{kind.__module__}.{kind.__qualname__}"
+    name = (
+        kind.__qualname__ if kind.__module__ in {"builtins", "__main__"} else f"{kind.__module__}.{kind.__qualname__}"
+    )
     try:
         text = str(error)
     except Exception as inner:  # noqa: BLE001 - the user's __str__

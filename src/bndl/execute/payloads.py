@@ -31,7 +31,7 @@ _SMALL_BUFFER = 4096
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc, no-any-unimported]
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Puts replacements in the place of refs, and notes which results they stand for."""
 
     def __init__(self, packer: Packer) -> None:

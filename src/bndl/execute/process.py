@@ -19,7 +19,6 @@ from collections.abc import Callable
 from secrets import token_hex
 
 import msgspec
-import psutil
 
 from bndl import _version
 from bndl.config import Config
@@ -152,4 +151,3 @@ def main() -> None:
     watchdog.daemon = True
     watchdog.start()
     fabric.close()
-

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Protocol, overload
 
 __all__ = ["Ref", "Results", "Source", "provided"]
@@ -82,9 +83,7 @@ class Results(Sequence[Ref]):
         """Divide into ``parts`` sequences of consecutive refs, as even as possible; some are empty if they must be."""
         total = len(self.indices)
         bounds = [total * part // parts for part in range(parts + 1)]
-        return [
-            Results(self.stage, self.indices[low:high]) for low, high in zip(bounds, bounds[1:], strict=False)
-        ]
+        return [Results(self.stage, self.indices[low:high]) for low, high in pairwise(bounds)]
 
     @overload
     def __getitem__(self, item: int) -> Ref: ...

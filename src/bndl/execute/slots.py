@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bndl.net.messages import Attempt
+
+if TYPE_CHECKING:
+    from bndl.execute.definitions import Definition, Tenancy
 
 __all__ = ["Prepared", "Slots", "ThreadSlots"]
 
@@ -16,25 +19,35 @@ class Prepared:
     """An attempt that could begin.
 
     Attributes:
-        driver: who wants it.
-        stage: the stage's number.
+        tenancy: of the driver that wants it, as it was when the attempt was launched.
+        definition: of its stage, as it was then.
         attempt: the attempt.
         inputs: what was fetched for it, by task.
         fetched: how many bytes came from other nodes.
         started: when it began, on the worker's clock; set by the slots.
     """
 
-    __slots__ = ("attempt", "driver", "fetched", "inputs", "stage", "started")
+    __slots__ = ("attempt", "definition", "fetched", "inputs", "started", "tenancy")
 
     def __init__(
-        self, driver: str, stage: int, attempt: Attempt, inputs: dict[int, bytes] | None = None, fetched: int = 0
+        self,
+        tenancy: Tenancy,
+        definition: Definition,
+        attempt: Attempt,
+        inputs: dict[int, bytes] | None = None,
+        fetched: int = 0,
     ) -> None:
-        self.driver = driver
-        self.stage = stage
+        self.tenancy = tenancy
+        self.definition = definition
         self.attempt = attempt
         self.inputs = inputs
         self.fetched = fetched
         self.started = 0.0
+
+    @property
+    def driver(self) -> str:
+        """Who wants it."""
+        return self.tenancy.driver
 
 
 class Slots(Protocol):

@@ -13,15 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bndl.errors import BndlError
+from bndl.execute.store import Store
 from bndl.loop import Loop
 from bndl.net.calls import Calls
 from bndl.net.messages import Fetch, Fetched, Message, Part
-from bndl.execute.store import Store
 
 __all__ = ["Transfer"]
 
 #: Called with what was fetched, by number, and the numbers that were not to be had.
 OnDone = Callable[[dict[int, bytes], list[int]], None]
+#: Called with what has come by now, by number.
+OnSome = Callable[[dict[int, bytes]], None]
 
 
 class Transfer:
@@ -53,7 +55,15 @@ class Transfer:
         self._timeout = timeout
         self._chunk_bytes = chunk_bytes
 
-    def fetch(self, source: str, owner: str, space: int, numbers: Sequence[int], on_done: OnDone) -> None:
+    def fetch(
+        self,
+        source: str,
+        owner: str,
+        space: int,
+        numbers: Sequence[int],
+        on_done: OnDone,
+        on_some: OnSome | None = None,
+    ) -> None:
         """Fetch things from the store of a node.
 
         Args:
@@ -62,8 +72,9 @@ class Transfer:
             space: a ``Space``.
             numbers: which things; at least one.
             on_done: called once, on the loop.
+            on_some: called on the loop with what each message brought, which ``on_done`` does not get then.
         """
-        _Fetching(self, source, (owner, space), list(numbers), on_done).ask()
+        _Fetching(self, source, (owner, space), list(numbers), on_done, on_some).ask()
 
     def serve(self, asker: str, request: Fetch) -> None:
         """Answer a ``Fetch``, on the bulk loop."""
@@ -102,13 +113,31 @@ class Transfer:
 class _Fetching:
     """One fetch under way: what is still to come."""
 
-    __slots__ = ("_data", "_missing", "_on_done", "_pieces", "_transfer", "numbers", "offset", "scope", "source")
+    __slots__ = (
+        "_data",
+        "_missing",
+        "_on_done",
+        "_on_some",
+        "_pieces",
+        "_transfer",
+        "numbers",
+        "offset",
+        "scope",
+        "source",
+    )
 
-    def __init__(
-        self, transfer: Transfer, source: str, scope: tuple[str, int], numbers: list[int], on_done: OnDone
+    def __init__(  # noqa: PLR0913 - made in one place
+        self,
+        transfer: Transfer,
+        source: str,
+        scope: tuple[str, int],
+        numbers: list[int],
+        on_done: OnDone,
+        on_some: OnSome | None,
     ) -> None:
         self._transfer = transfer
         self._on_done = on_done
+        self._on_some = on_some
         self._data: dict[int, bytes] = {}
         self._missing: list[int] = []
         #: The pieces of the thing that is under way.
@@ -148,4 +177,7 @@ class _Fetching:
             self.offset = 0
             taken += 1
         self.numbers = self.numbers[taken:]
+        if self._on_some is not None and self._data:
+            data, self._data = self._data, {}
+            self._on_some(data)
         self.ask()

@@ -40,8 +40,13 @@ SUCCEEDED, FAILED, INPUTS_MISSING, ABANDONED = range(4)
 class WorkerParts(Protocol):
     """What a worker is made of that differs between a real and a simulated one."""
 
-    loop: Loop
-    bulk_loop: Loop
+    @property
+    def loop(self) -> Loop:
+        """What it does, it does on this."""
+
+    @property
+    def bulk_loop(self) -> Loop:
+        """Its store is served on this."""
 
     def make_slots(self, count: int, execute: Callable[[Prepared], None]) -> Slots:
         """Room for ``count`` tasks."""
@@ -110,14 +115,16 @@ class Worker:
     def peer_lost(self, name: str, reason: str) -> None:
         """A peer is gone: nobody waits for what a lost driver wanted, and nothing comes from a lost worker."""
         logger.debug("%s is lost: %s", name, reason)
-        self._calls.lose(name)
         tenancy = self._tenancies.pop(name, None)
         if tenancy is not None:
             tenancy.gone = True
+            for definition in tenancy.definitions.values():
+                definition.forgotten = True
             self._slots.take_back(name, None)
-            for task, number in tenancy.running:
+            for task, number in list(tenancy.running):  # the slots go on meanwhile
                 current.abandoned.add((name, task, number))
             self.store.drop_where(lambda key: key[0] == name)
+        self._calls.lose(name)
 
     def peer_refused(self, info: NodeInfo) -> None:
         """A node runs other versions, so it cannot be worked with."""
@@ -144,34 +151,40 @@ class Worker:
     # Messages
 
     def _on_define(self, driver: str, message: messages.Define) -> None:
-        definition = Definition(message)
-        self._tenancy(driver).definitions[message.stage] = definition
+        tenancy = self._tenancy(driver)
+        definition = tenancy.definitions[message.stage] = Definition(message)
         if message.function or message.calls:
             return
 
         def fetched(data: dict[int, bytes], _missing: list[int]) -> None:
             definition.set_function(data.get(message.stage))
             for attempts in definition.take_waiting():
-                self._launch(driver, message.stage, attempts)
+                self._launch(tenancy, definition, attempts)
 
         definition.is_waiting = True
         self._transfer.fetch(driver, driver, Space.FUNCTION, [message.stage], fetched)
 
     def _on_launch(self, driver: str, message: messages.Launch) -> None:
-        definition = self._tenancy(driver).definitions.get(message.stage)
-        if definition is not None and definition.is_waiting:
+        tenancy = self._tenancy(driver)
+        definition = tenancy.definitions.get(message.stage)
+        if definition is None:  # what defined it came before the driver began anew
+            for attempt in message.attempts:
+                tenancy.outbox.add(Result(attempt.task, attempt.number, ABANDONED, 0.0), more=False)
+        elif definition.is_waiting:
             definition.waiting.append(message.attempts)
         else:
-            self._launch(driver, message.stage, message.attempts)
+            self._launch(tenancy, definition, message.attempts)
 
-    def _launch(self, driver: str, stage: int, attempts: Sequence[Attempt]) -> None:
+    def _launch(self, tenancy: Tenancy, definition: Definition, attempts: Sequence[Attempt]) -> None:
         prepared = []
+        if tenancy.gone:
+            return
         for attempt in attempts:
             if attempt.arguments and not attempt.sources:
-                prepared.append(Prepared(driver, stage, attempt))
+                prepared.append(Prepared(tenancy, definition, attempt))
             else:
-                gathering = Gathering(self._transfer, self.name, driver, attempt, self._on_gathered)
-                self._tenancy(driver).gathering[(attempt.task, attempt.number)] = (stage, gathering)
+                gathering = Gathering(self._transfer, self.name, tenancy.driver, attempt, self._on_gathered)
+                tenancy.gathering[(attempt.task, attempt.number)] = (definition, gathering)
                 gathering.start()
         if prepared:
             self._slots.put(prepared)
@@ -179,14 +192,16 @@ class Worker:
     def _on_gathered(self, gathering: Gathering) -> None:
         attempt = gathering.attempt
         tenancy = self._tenancies.get(gathering.driver)
-        entry = tenancy and tenancy.gathering.pop((attempt.task, attempt.number), None)
-        if tenancy is None or entry is None:  # taken back, or the driver is gone
+        if tenancy is None:  # the driver is gone
+            return
+        entry = tenancy.gathering.pop((attempt.task, attempt.number), None)
+        if entry is None:  # taken back
             return
         if gathering.missing:
             result = Result(attempt.task, attempt.number, INPUTS_MISSING, 0.0, missing=gathering.missing)
             tenancy.outbox.add(result, more=False)
         else:
-            prepared = Prepared(gathering.driver, entry[0], attempt, gathering.inputs, gathering.fetched)
+            prepared = Prepared(tenancy, entry[0], attempt, gathering.inputs, gathering.fetched)
             prepared.attempt = gathering.complete_attempt()
             self._slots.put([prepared])
 
@@ -205,9 +220,16 @@ class Worker:
         """Remove those of these attempts that have not begun; returns which."""
         taken = [(each.attempt.task, each.attempt.number) for each in self._slots.take_back(driver, attempts)]
         gathering = self._tenancy(driver).gathering
-        return taken + [attempt for attempt in map(tuple, attempts) if gathering.pop(attempt, None)]  # type: ignore[call-overload]
+        for task, number in attempts:
+            if gathering.pop((task, number), None) is not None:
+                taken.append((task, number))
+        return taken
 
     def _on_release(self, driver: str, message: messages.Release) -> None:
+        definitions = self._tenancy(driver).definitions
+        for task in message.tasks:
+            if (definition := definitions.get(task >> 32)) is not None:
+                definition.stored.pop(task, None)
         self.store.drop((driver, Space.RESULT, task) for task in message.tasks)
 
     def _on_forget(self, driver: str, message: messages.Forget) -> None:
@@ -237,10 +259,10 @@ class Worker:
     def execute(self, prepared: Prepared) -> None:
         """Execute one attempt in this thread and report how it ended."""
         attempt = prepared.attempt
-        tenancy = self._tenancies.get(prepared.driver)
-        definition = tenancy and tenancy.definitions.get(prepared.stage)
-        if tenancy is None or definition is None:  # nobody waits for it any more
-            if tenancy is not None:
+        tenancy = prepared.tenancy
+        definition = prepared.definition
+        if definition.forgotten:  # nobody waits for it any more
+            if not tenancy.gone:
                 tenancy.outbox.add(Result(attempt.task, attempt.number, ABANDONED, 0.0), more=False)
             return
         key = (attempt.task, attempt.number)
@@ -304,7 +326,7 @@ class Worker:
             if definition.message.kept is False and self._config.max_result_bytes < size:
                 text = (
                     f"the result of the task takes {size:,} bytes, more than the {self._config.max_result_bytes:,} "
-                    "that may go to the driver. Use it in a later stage, so that it stays on the workers, or return less."
+                    "that may go to the driver. Use it in a later stage, so that it stays on workers, or return less."
                 )
                 raise ResultTooLarge(text, size_bytes=size, limit_bytes=self._config.max_result_bytes)
             self.store.put((prepared.driver, Space.RESULT, attempt.task), payload)

@@ -278,4 +278,5 @@ def decode(frame: bytes) -> Message:
     Raises:
         msgspec.DecodeError: there is no message in it.
     """
-    return _decoder.decode(frame)
+    message: Message = _decoder.decode(frame)
+    return message

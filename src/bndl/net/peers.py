@@ -171,6 +171,9 @@ class Peers:
             return
         if hello.info.versions != self._info.versions:
             if not node.refused:
+                if node.connected:  # to a process before it
+                    node.connected = False
+                    self._listener.peer_lost(sender, "it began anew with other versions")
                 node.refused = True
                 self._send_hello(sender, asks=False)  # so that the other side knows why, too
                 self._listener.peer_refused(hello.info)

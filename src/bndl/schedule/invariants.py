@@ -45,7 +45,9 @@ def _check_stage(stage: StageState) -> None:
         _that(task.state is State.READY, f"task {task.id} is in the queue but {task.state}")
     undelivered = 0 if stage.spec.kept else sum(task.state is State.DONE and task.available for task in tasks)
     unfinished = sum(task.state is not State.DONE for task in tasks) + undelivered
-    _that(stage.unfinished == unfinished, f"stage {number} counts {stage.unfinished} unfinished, there are {unfinished}")
+    _that(
+        stage.unfinished == unfinished, f"stage {number} counts {stage.unfinished} unfinished, there are {unfinished}"
+    )
     if stage.spec.concurrency:
         _that(pending <= stage.spec.concurrency, f"stage {number} has {pending} tasks pending, over its concurrency")
     if not stage.is_open:

@@ -1,7 +1,7 @@
 """The scheduler: events in, instructions out.
 
 Every event has one handler. A handler changes the state by ``move`` and by counters, and appends instructions; after it
-ready tasks are launched wherever there is room (``_assign``). Nothing here acts.
+ready tasks are launched wherever there is room (``launching``). Nothing here acts.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from typing import Any
 from bndl.errors import ForbiddenTransition
 from bndl.schedule import events, instructions, recovery
 from bndl.schedule.events import Kind
-from bndl.schedule.instructions import Attempt, End, Instruction, TaskOutcome
-from bndl.schedule.placement import LOOKAHEAD, allot, tasks_ahead
+from bndl.schedule.instructions import End, Instruction, TaskOutcome
+from bndl.schedule.launching import Launcher
 from bndl.schedule.state import JobState, StageState, TaskState, WorkerState
 from bndl.schedule.story import Story
 from bndl.schedule.transitions import TRANSITIONS, Cause, State
 
-__all__ = ["MISSES", "PATIENCE", "Scheduler"]
+__all__ = ["MISSES", "Scheduler"]
 
 #: How often the inputs of a task may turn out to be missing before it fails.
 MISSES = 10
-#: For how many seconds a worker may be silent before its queued attempts are taken back for idle workers.
-PATIENCE = 2 * LOOKAHEAD
 
 
 class Scheduler:
@@ -43,9 +41,7 @@ class Scheduler:
         self.jobs: dict[int, JobState] = {}
         self.workers: dict[str, WorkerState] = {}
         self.story = Story()
-        self._slots = 0
-        #: Workers to look at for room: those with a free slot, and those that the current event concerns.
-        self._candidates: dict[str, WorkerState] = {}
+        self._launcher = Launcher(self)
         self._out: list[Instruction] = []
         self._now = 0.0
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -75,7 +71,7 @@ class Scheduler:
         self._now = now
         self._out = []
         self._handlers[type(event)](event)
-        self._assign()
+        self._launcher.assign(now, self._out)
         return self._out
 
     # Workers
@@ -84,15 +80,14 @@ class Scheduler:
         if event.worker in self.workers:
             self._on_worker_lost(events.WorkerLost(event.worker, "it joined anew"))
         worker = WorkerState(event.worker, event.concurrency, self._now)
-        self.workers[event.worker] = self._candidates[event.worker] = worker
-        self._slots += event.concurrency
+        self.workers[event.worker] = worker
+        self._launcher.add(worker)
 
     def _on_worker_lost(self, event: events.WorkerLost) -> None:
         worker = self.workers.pop(event.worker, None)
         if worker is None:
             return
-        self._candidates.pop(event.worker, None)
-        self._slots -= worker.concurrency
+        self._launcher.remove(worker)
         queued = len(worker.running) > worker.concurrency
         running = list(worker.running.values())
         for task in running:
@@ -196,7 +191,7 @@ class Scheduler:
         if worker is None:
             return
         worker.heard = self._now
-        self._candidates[worker.name] = worker
+        self._launcher.consider(worker)
         succeeded: dict[tuple[int, bool], list[tuple[int, int]]] = {}
         seconds: dict[int, list[float]] = {}
         for outcome in event.outcomes:
@@ -210,20 +205,28 @@ class Scheduler:
                 number = stage.spec.stage
                 succeeded.setdefault((number, outcome.stored), []).append((task.id, task.number))
                 seconds.setdefault(number, []).append(outcome.seconds)
-            elif outcome.kind == Kind.FAILED:
-                self._fail_attempt(task, worker)
-            elif outcome.kind == Kind.INPUTS_MISSING:
-                self._miss_inputs(task, worker, outcome.missing)
             else:
-                self._note(task, worker, End.ABANDONED, "the worker gave it up")
-                self._leave(task, worker)
-                self._requeue(task, Cause.RETURNED)
-        for number, times in seconds.items():
-            if number in self.stages:
-                self.stages[number].note_seconds(sum(times) / len(times), len(times))
+                self._end_attempt(task, worker, outcome)
+        self._note_seconds(seconds)
         for (number, stored), tasks in succeeded.items():
             if number in self.stages:
                 self._settle(self.stages[number], worker.name, tasks, stored=stored)
+
+    def _end_attempt(self, task: TaskState, worker: WorkerState, outcome: events.Outcome) -> None:
+        """An attempt ended without success."""
+        if outcome.kind == Kind.FAILED:
+            self._fail_attempt(task, worker)
+        elif outcome.kind == Kind.INPUTS_MISSING:
+            self._miss_inputs(task, worker, outcome.missing)
+        else:
+            self._note(task, worker, End.ABANDONED, "the worker gave it up")
+            self._leave(task, worker)
+            self._requeue(task, Cause.RETURNED)
+
+    def _note_seconds(self, seconds: dict[int, list[float]]) -> None:
+        for number, times in seconds.items():
+            if number in self.stages:
+                self.stages[number].note_seconds(sum(times) / len(times), len(times))
 
     def _ignore(self, worker: WorkerState, outcome: events.Outcome) -> None:
         """An attempt that was abandoned: it is of no interest but for the room that it took and the result it left."""
@@ -287,7 +290,7 @@ class Scheduler:
         if worker is None:
             return
         worker.taking_back = False
-        self._candidates[worker.name] = worker
+        self._launcher.consider(worker)
         for number, attempt in reversed(event.attempts):
             task = worker.running.get(number)
             if task is None or task.number != attempt:
@@ -357,6 +360,9 @@ class Scheduler:
             self, [self.tasks[number] for number in event.tasks if recovery.is_at(self, number, event.worker)]
         )
 
+    def _on_time_reached(self, _: events.TimeReached) -> None:
+        """The launcher does what there is to do, as after every event."""
+
     # Transitions
 
     def move(self, task: TaskState, cause: Cause) -> None:
@@ -369,7 +375,9 @@ class Scheduler:
         after = TRANSITIONS.get((before, cause))
         if after is None:
             story = [str(chapter) for chapter in self.story.of(task.id)]
-            text = f"task {task.id} is {before or 'new'}, so it cannot be {cause!r}. This is a bug in bndl, please report it."
+            text = (
+                f"task {task.id} is {before or 'new'}: {cause!r} is forbidden. This is a bug in bndl, please report it."
+            )
             raise ForbiddenTransition("\n  ".join([text, *story]), story=story)
         worker = task.worker
         name = "" if worker is None else worker.name
@@ -379,73 +387,3 @@ class Scheduler:
     def _unblock(self, task: TaskState) -> None:
         self.move(task, Cause.UNBLOCKED)
         task.stage.ready.append(task)
-
-    # Launching
-
-    def _assign(self) -> None:
-        """Launch ready tasks wherever there is room."""
-        ready = False
-        for job in self.jobs.values():
-            for stage in job.stages:
-                if stage.ready:
-                    self._fill(stage)
-                    ready = ready or bool(stage.ready)
-        hungry = {name: worker for name, worker in self._candidates.items() if worker.free > 0}
-        self._candidates = hungry
-        if hungry and not ready:
-            self._rebalance()
-
-    def _fill(self, stage: StageState) -> None:
-        tasks = len(stage.ready)
-        if stage.spec.concurrency:
-            tasks = min(tasks, stage.spec.concurrency - stage.pending)
-        if stage.job.spec.concurrency:
-            tasks = min(tasks, stage.job.spec.concurrency - stage.job.pending)
-        if tasks > 0 and self._candidates:
-            ahead = tasks_ahead(stage, self._slots)
-            for worker, count in allot(self._candidates.values(), tasks, ahead):
-                self._launch(stage, worker, count)
-
-    def _launch(self, stage: StageState, worker: WorkerState, count: int) -> None:
-        attempts = []
-        if not worker.running:
-            worker.heard = self._now
-        free = worker.free
-        for index in range(count):
-            task = stage.ready[0]
-            task.solo = index < free
-            if task.suspect and not task.solo:
-                break
-            stage.ready.popleft()
-            task.number += 1
-            task.worker = worker
-            self.move(task, Cause.LAUNCHED)
-            worker.running[task.id] = task
-            attempts.append(Attempt(task.id, task.number, recovery.find_sources(self, task) if task.inputs else ()))
-        if attempts:
-            stage.pending += len(attempts)
-            stage.job.pending += len(attempts)
-            self._out.append(instructions.Launch(worker.name, stage.spec.stage, tuple(attempts)))
-
-    # Taking back
-
-    def _on_time_reached(self, _: events.TimeReached) -> None:
-        """``_assign`` does what there is to do."""
-
-    def _rebalance(self) -> None:
-        """Slots are idle: take attempts back that are queued behind others on workers that have been silent."""
-        earliest = None
-        for worker in self.workers.values():
-            if worker.free >= 0 or worker.taking_back:
-                continue
-            due = worker.heard + PATIENCE
-            if due <= self._now:
-                queued = list(worker.running.values())[worker.concurrency :]
-                if queued:
-                    worker.taking_back = True
-                    attempts = tuple((task.id, task.number) for task in queued)
-                    self._out.append(instructions.TakeBack(worker.name, attempts))
-            elif earliest is None or due < earliest:
-                earliest = due
-        if earliest is not None:
-            self._out.append(instructions.WakeAt(earliest))

@@ -47,7 +47,7 @@ class Plan:
 
     def _duration(self, generator: random.Random, _worker: str, prepared: Prepared) -> float:
         """Tasks of one stage take about the same time."""
-        return self._mean(prepared.stage) * generator.uniform(0.5, 1.5)
+        return self._mean(prepared.attempt.task >> 32) * generator.uniform(0.5, 1.5)
 
     def _mean(self, stage: int) -> float:
         if stage not in self._means:

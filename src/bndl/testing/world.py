@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
@@ -114,7 +114,7 @@ class World:
 
     DRIVER = "driver"
 
-    def __init__(  # noqa: PLR0913 - a test sets one or two of them
+    def __init__(
         self,
         seed: int,
         *,
@@ -138,9 +138,7 @@ class World:
         self._runs: list[Run] = []
         self.driver_loop = NodeLoop(self.time)
         info = self.node_info(self.DRIVER, "driver")
-        self.driver = Driver(
-            self._fabric(self.DRIVER), info, self.driver_loop, self.driver_loop, config, self.cluster
-        )
+        self.driver = Driver(self._fabric(self.DRIVER), info, self.driver_loop, self.driver_loop, config, self.cluster)
         if checked:
             self._check_invariants()
         self.driver.start()
@@ -168,9 +166,7 @@ class World:
         return name
 
     def _fabric(self, name: str) -> TracedFabric:
-        return TracedFabric(
-            self.network.fabric(name), lambda *sent: self.trace.append((self.time.now(), "sent", sent))
-        )
+        return TracedFabric(self.network.fabric(name), lambda *sent: self.trace.append((self.time.now(), "sent", sent)))
 
     def _check_invariants(self) -> None:
         scheduler = self.driver._scheduler
@@ -314,7 +310,7 @@ class World:
         """What is left of work anywhere; nothing should be once all jobs are over and released."""
         driver = self.driver
         left = [f"{name}: {line}" for name in self.workers for line in self.holdings(name)]
-        states = {
+        states: dict[str, Collection[object]] = {
             "executions": driver._executions,
             "stages": driver._stages,
             "tasks": driver._scheduler.tasks,

@@ -1,0 +1,122 @@
+"""A worker whose driver is lost while it executes a task of it, or while it waits for something from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bndl.config import Config
+from bndl.execute.payloads import Packer
+from bndl.execute.store import Store
+from bndl.execute.worker import Worker
+from bndl.net import messages
+from bndl.net.memory import MemoryNetwork, VirtualTime
+from bndl.net.messages import Finished, Message, NodeInfo
+from bndl.testing.nodes import NodeLoop, VirtualParts
+
+CONFIG = Config(inline_bytes=100)
+STAGE = 7
+TASK = STAGE << 32
+
+#: What the function of the task is to do in the middle of its work.
+meanwhile: list[Callable[[], object]] = []
+
+
+def return_much(_item: object) -> bytes:
+    for action in meanwhile:
+        action()
+    return bytes(1000)
+
+
+class Bench:
+    """One worker and what it sends, without peers."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        meanwhile.clear()
+        self.time = VirtualTime()
+        loop = NodeLoop(self.time)
+        self.parts = VirtualParts(loop, lambda _: seconds)
+        self.store = Store(CONFIG.store_bytes)
+        info = NodeInfo("worker", "worker", "1", {}, 1)
+        self.worker = Worker(MemoryNetwork(self.time, 1).fabric("worker"), info, self.parts, CONFIG, self.store)
+        self.sent: list[Message] = []
+        self.worker.peers.send = lambda _to, message, **_: self.sent.append(message)  # type: ignore[method-assign]
+
+    def receive(self, *received: Message) -> None:
+        for message in received:
+            self.worker.message_received("driver", message)
+
+    def lose_driver(self) -> None:
+        self.worker.peer_lost("driver", "the test says so")
+
+    @property
+    def kinds(self) -> list[int]:
+        """How the attempts ended that were reported."""
+        return [each.kind for message in self.sent if isinstance(message, Finished) for each in message.results]
+
+
+def define(function: Any = return_much, *, fetched: bool = False) -> messages.Define:
+    payload = b"" if fetched else Packer().pack(function)
+    return messages.Define(STAGE, "job", "stage", payload, calls=False, kept=False)
+
+
+def launch(number: int = 1) -> messages.Launch:
+    return messages.Launch(STAGE, [messages.Attempt(TASK, number, Packer().pack("item"))])
+
+
+def test_a_large_result_is_stored_until_its_stage_is_forgotten() -> None:
+    bench = Bench()
+    bench.receive(define(), launch())
+    bench.time.run(1.0)
+    assert (bench.kinds, len(bench.store)) == ([0], 1)
+    bench.receive(messages.Forget([STAGE]))
+    assert len(bench.store) == 0
+
+
+def test_a_result_for_a_driver_that_was_lost_in_the_meantime_is_not_kept() -> None:
+    bench = Bench()
+    meanwhile.append(bench.lose_driver)
+    bench.receive(define(), launch())
+    bench.time.run(1.0)
+    assert (bench.kinds, len(bench.store)) == ([], 0)
+
+
+def test_what_a_lost_driver_wanted_is_not_done_in_the_name_of_its_next_tenancy() -> None:
+    bench = Bench(seconds=1.0)
+    bench.receive(define(), launch(1))
+    bench.time.run(0.5)
+    bench.lose_driver()
+    bench.receive(define(), launch(2))
+    bench.time.run(5.0)
+    results = [each.number for message in bench.sent if isinstance(message, Finished) for each in message.results]
+    assert results == [2]
+
+
+def test_a_result_of_a_stage_that_was_forgotten_in_the_meantime_is_not_kept() -> None:
+    bench = Bench()
+    meanwhile.append(lambda: bench.receive(messages.Forget([STAGE])))
+    bench.receive(define(), launch())
+    bench.time.run(1.0)
+    assert len(bench.store) == 0
+
+
+def test_a_queued_attempt_of_a_forgotten_stage_is_given_up() -> None:
+    bench = Bench(seconds=1.0)
+    bench.receive(define(), launch(), messages.Forget([STAGE]))
+    bench.time.run(5.0)
+    assert bench.kinds == [3]
+
+
+def test_attempts_of_a_stage_that_is_not_known_are_given_up() -> None:
+    bench = Bench()
+    bench.receive(launch())
+    bench.time.run(1.0)
+    assert bench.kinds == [3]
+
+
+def test_a_driver_that_is_lost_before_it_gave_the_function_is_not_told_of_a_failure() -> None:
+    bench = Bench()
+    bench.receive(define(fetched=True), launch())
+    bench.lose_driver()
+    bench.time.run(1.0)
+    assert bench.kinds == []
