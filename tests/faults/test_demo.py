@@ -26,7 +26,9 @@ FILES = 400
 PARTS = 8
 TOP = 20
 
-BNDL = [sys.executable, "-c", "from bndl.cli.main import main; main()"]
+#: A process that was started in the background of a shell ignores interrupts, and so would its children.
+HEED_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+BNDL = [sys.executable, "-c", f"{HEED_INTERRUPTS}; from bndl.cli.main import main; main()"]
 TIMEOUT = 60
 
 

@@ -11,7 +11,9 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-BNDL = [sys.executable, "-c", "from bndl.cli.main import main; main()"]
+#: A process that was started in the background of a shell ignores interrupts, and so would its children.
+HEED_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+BNDL = [sys.executable, "-c", f"{HEED_INTERRUPTS}; from bndl.cli.main import main; main()"]
 #: The same where IPython is not installed.
 PLAIN_BNDL = [sys.executable, "-c", "import sys; sys.modules['IPython'] = None; from bndl.cli.main import main; main()"]
 

@@ -14,6 +14,7 @@ from bndl.errors import InvalidJob, ItemsFailed
 from bndl.execute.payloads import Packer
 from bndl.net.messages import Space
 from bndl.schedule.events import JobSpec, StageSpec
+from bndl.schedule.instructions import TaskOutcome
 from bndl.schedule.placement import LOOKAHEAD
 
 __all__ = ["stream"]
@@ -188,6 +189,8 @@ def stream(
 def _results(mapping: _Stream, *, ordered: bool) -> Iterator[Any]:
     try:
         for task in mapping.in_order() if ordered else mapping.as_done():
+            if task.outcome is TaskOutcome.CANCELLED:  # because of another one, which is what is raised
+                break
             yield task.result
         mapping.finish()
     finally:

@@ -126,7 +126,7 @@ class _Fetching:
         "source",
     )
 
-    def __init__(  # noqa: PLR0913 - made in one place
+    def __init__(
         self,
         transfer: Transfer,
         source: str,

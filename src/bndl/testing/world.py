@@ -109,7 +109,7 @@ class World:
     Attributes:
         trace: what happened: (virtual time, what, details...).
         workers: those that are alive, by name.
-        launched: all attempts that a worker began or queued is not in here; see ``workers``.
+        cluster: what the driver said of its peers.
     """
 
     DRIVER = "driver"
@@ -317,7 +317,7 @@ class World:
             "jobs": driver._scheduler.jobs,
             "calls": driver._calls._open,
             "causes": driver._settling._causes,
-            "store": driver._store._memory | driver._store._disk,
+            "store": [*driver._store._memory, *driver._store._disk],
         }
         left += [f"driver: {what}: {list(state)}" for what, state in states.items() if state]
         for name, worker in driver._scheduler.workers.items():
