@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from itertools import count
-from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 __all__ = ["Loop", "ThreadLoop", "Timer"]
 
 logger = logging.getLogger(__name__)
+
+#: A callback with its arguments; None is the end.
+_Item = tuple[Callable[..., object], tuple[Any, ...]] | None
 
 
 class Timer:
@@ -44,6 +48,9 @@ class Loop(Protocol):
     def post(self, callback: Callable[..., object], *args: Any) -> None:
         """Run ``callback(*args)`` after all that was posted before. Thread-safe, returns at once."""
 
+    def run_or_post(self, callback: Callable[..., object], *args: Any) -> None:
+        """Like ``post``, but may run the callback in this thread before it returns. Not for the main thread."""
+
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Run ``callback()`` in ``delay`` seconds. Only to be called on the loop."""
 
@@ -58,7 +65,13 @@ class ThreadLoop:
     """
 
     def __init__(self, name: str, on_crash: Callable[[BaseException], None]) -> None:
-        self._queue: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None] = SimpleQueue()
+        self._queue: deque[_Item] = deque()
+        #: Guards the queue and whose turn it is.
+        self._changed = threading.Condition(threading.Lock())
+        self._running = False
+        self._broken = False
+        #: When the thread looks again by itself.
+        self._sleeps_until = math.inf
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
         self._on_crash = on_crash
@@ -74,7 +87,26 @@ class ThreadLoop:
 
     def post(self, callback: Callable[..., object], *args: Any) -> None:
         """Run ``callback(*args)`` on the loop's thread after all that was posted before."""
-        self._queue.put((callback, args))
+        with self._changed:
+            self._queue.append((callback, args))
+            self._changed.notify()
+
+    def run_or_post(self, callback: Callable[..., object], *args: Any) -> None:
+        """Run ``callback(*args)`` in this thread if the loop has nothing to do, which saves waking its thread.
+
+        The order is that of ``post``. Not for the main thread, where a Ctrl-C could end the callback halfway.
+        """
+        with self._changed:
+            if self._running or self._queue or self._broken:
+                self._queue.append((callback, args))
+                self._changed.notify()
+                return
+            self._running = True
+        self._run_one(callback, args)
+        with self._changed:
+            self._running = False
+            if self._queue or (self._timers and self._timers[0][0] < self._sleeps_until):
+                self._changed.notify()
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Run ``callback()`` in ``delay`` seconds; to be called on the loop's thread only."""
@@ -88,33 +120,50 @@ class ThreadLoop:
 
     def stop(self, timeout: float = 5.0) -> bool:
         """Run what was posted until now, then end the thread. Returns whether it ended within ``timeout`` seconds."""
-        self._queue.put(None)
+        with self._changed:
+            self._queue.append(None)
+            self._changed.notify()
         if self._thread.is_alive() and not self.is_current():
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        while not self._broken:
+            item = self._next()
+            if item is None:
+                return
+            self._run_one(*item)
+            self._running = False
+
+    def _run_one(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
         try:
-            while (item := self._next()) is not None:
-                callback, args = item
-                callback(*args)
-        except BaseException as error:  # where the thread ends: nobody else would hear of it
+            callback(*args)
+        except BaseException as error:  # the state may be broken, and nobody else would hear of it
             logger.exception("the loop %s crashed", self._thread.name)
+            self._broken = True
             self._on_crash(error)
 
-    def _next(self) -> tuple[Callable[..., object], tuple[Any, ...]] | None:
-        """The next thing to run: a timer that is due, or else what was posted."""
-        while True:
-            timeout = None
-            if self._timers:
-                when, _, timer = self._timers[0]
-                timeout = when - time.monotonic()
-                if timer.cancelled or timeout <= 0:
-                    heapq.heappop(self._timers)
-                    if timer.cancelled:
-                        continue
-                    return timer.callback, ()
-            try:
-                return self._queue.get(timeout=timeout)
-            except Empty:
-                continue
+    def _next(self) -> _Item:
+        """The next thing to run, a timer that is due or else what was posted; from then on it is the thread's turn."""
+        with self._changed:
+            while True:
+                timeout = None
+                if not self._running:
+                    timer, timeout = self._next_timer()
+                    if timer is not None or self._queue:
+                        self._running = True
+                        return (timer.callback, ()) if timer is not None else self._queue.popleft()
+                self._sleeps_until = math.inf if timeout is None else time.monotonic() + timeout
+                self._changed.wait(timeout)
+
+    def _next_timer(self) -> tuple[Timer | None, float | None]:
+        """The timer that is due, or in how many seconds the next one is; None and None if there is none."""
+        while self._timers:
+            when, _, timer = self._timers[0]
+            timeout = when - time.monotonic()
+            if timeout > 0 and not timer.cancelled:
+                return None, timeout
+            heapq.heappop(self._timers)
+            if not timer.cancelled:
+                return timer, None
+        return None, None

@@ -156,15 +156,15 @@ def test_a_new_worker_fetches_from_one_that_it_has_not_met() -> None:
 
 def test_a_frozen_worker_with_queued_attempts() -> None:
     world = World(1, workers=2, concurrency=1, duration=lambda *_: 0.001)
-    run = world.submit(Job().stage(work, [Item(index) for index in range(500)]).job)
+    run = world.submit(Job().stage(work, [Item(index) for index in range(200)]).job)
     world.wait(lambda: len(world.workers["worker-1"].parts.slots.queue) > 2)
     world.freeze("worker-1")
     world.finish(run, limit=2.0 * LEASE)
-    assert values(run, "work") == list(range(500))
+    assert values(run, "work") == list(range(200))
     world.thaw("worker-1")
     world.wait_connected()
     world.sleep(1.0)
-    assert len(run.settled) == 500
+    assert len(run.settled) == 200
     assert len({(each.task, each.attempt) for each in effects}) == len(effects)
     assert world.leftovers() == []
 

@@ -23,7 +23,7 @@ def sent(world: World, kind: str, to: str | None = None) -> list[tuple[str, str]
 
 
 def first_is_long(_random: random.Random, _worker: str, prepared: Prepared) -> float:
-    return 0.001 if prepared.attempt.task & 0xFFFFFFFF != 200 else 30.0
+    return 0.001 if prepared.attempt.task & 0xFFFFFFFF != 100 else 30.0
 
 
 def make_large_function() -> Any:
@@ -73,10 +73,10 @@ def test_large_results_of_a_growing_stage_are_dropped_as_its_tasks_are_done() ->
 
 def test_tasks_queued_behind_a_long_one_move_to_an_idle_worker() -> None:
     world = World(1, workers=2, concurrency=1, duration=first_is_long)
-    run = world.submit(Job().stage(work, [Item(index) for index in range(400)]).job)
-    world.wait(lambda: len(run.settled) == 399, limit=5.0, what="all but the long one")
+    run = world.submit(Job().stage(work, [Item(index) for index in range(200)]).job)
+    world.wait(lambda: len(run.settled) == 199, limit=5.0, what="all but the long one")
     world.finish(run)
-    assert sorted(task.result[0] for task in run.settled) == list(range(400))
+    assert sorted(task.result[0] for task in run.settled) == list(range(200))
     (report,) = run.execution.report().stages
     assert report.returned > 0
     assert len({effect.worker for effect in effects}) == 2

@@ -146,3 +146,37 @@ def test_a_timer_that_raises_ends_the_loop_and_is_reported(
 ) -> None:
     on_loop(loop, lambda: loop.call_later(0.0, lambda: int("not a number")))
     assert isinstance(crashes.get(timeout=TIMEOUT), ValueError)
+
+
+def test_what_is_handed_over_runs_at_once_if_there_is_nothing_else_to_do(loop: ThreadLoop) -> None:
+    threads: list[str] = []
+    loop.run_or_post(lambda: threads.append(threading.current_thread().name))
+    assert threads == [threading.current_thread().name]
+
+
+def test_what_is_handed_over_waits_for_its_turn(loop: ThreadLoop) -> None:
+    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def first() -> None:
+        begun.set()
+        go_on.wait(TIMEOUT)
+        order.append("first")
+
+    def second() -> None:
+        order.append(threading.current_thread().name)
+        done.set()
+
+    loop.post(first)
+    assert begun.wait(TIMEOUT)
+    loop.run_or_post(second)
+    assert order == []
+    go_on.set()
+    assert done.wait(TIMEOUT)
+    assert order == ["first", "test loop"]
+
+
+def test_a_timer_that_is_set_by_what_was_handed_over_runs(loop: ThreadLoop) -> None:
+    ran = threading.Event()
+    loop.run_or_post(lambda: loop.call_later(0.001, ran.set))
+    assert ran.wait(TIMEOUT)

@@ -57,6 +57,10 @@ class VirtualTime:
         """Run ``callback(*args)`` at the present time, after all that is due by now."""
         self.call_later(0.0, partial(callback, *args))
 
+    def run_or_post(self, callback: Callable[..., object], *args: Any) -> None:
+        """The same as ``post``: there is one thread only."""
+        self.post(callback, *args)
+
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Run ``callback()`` in ``delay`` virtual seconds."""
         return self.call_at(self._now + delay, callback)

@@ -100,7 +100,7 @@ class Peers:
 
     def start(self) -> None:
         """Go on the air."""
-        self._fabric.start(lambda event: self._loop.post(self.handle, event))
+        self._fabric.start(lambda event: self._loop.run_or_post(self.handle, event))
 
     def handle(self, event: FabricEvent) -> None:
         """Take note of what the fabric says."""

@@ -33,6 +33,10 @@ class NodeLoop:
         """Run ``callback(*args)`` after all that was posted before."""
         self.call_later(0.0, partial(callback, *args))
 
+    def run_or_post(self, callback: Callable[..., object], *args: Any) -> None:
+        """The same as ``post``: there is one thread only."""
+        self.post(callback, *args)
+
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Run ``callback()`` in ``delay`` virtual seconds, or when the node is thawed if it is frozen then."""
         timer = self._time.call_later(delay, lambda: self._run(timer, callback))

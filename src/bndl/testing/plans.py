@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+from bndl.driver.execution import StageRun
 from bndl.driver.tasks import Task
 from bndl.errors import TaskCancelled, TaskFailed, WorkerLost
 from bndl.execute.slots import Prepared
@@ -20,6 +22,11 @@ __all__ = ["Plan"]
 #: After a cut the slower side gives up after this many leases, and is connected again after so many seconds.
 _SLOWEST_LEASE = 2.25
 _RECONNECT = 2.0
+#: Which part of the attempts takes longer, and by how many seconds.
+_ODD = 0.02
+_ODD_SECONDS = 1.0
+#: How many jobs are begun at most.
+_MOST_RUNS = 5
 #: How many times a task may be lost with its worker before it fails.
 _LOSSES = 3
 
@@ -40,14 +47,16 @@ class Plan:
             workers=generator.randrange(1, 6),
             concurrency=generator.randrange(1, 4),
             duration=self._duration,
+            delay=generator.choice(((0.0001, 0.002), (0.001, 0.05))),
         )
         #: When the last fault is over.
         self.calm = 0.0
         self._cancelled: set[Run] = set()
 
     def _duration(self, generator: random.Random, _worker: str, prepared: Prepared) -> float:
-        """Tasks of one stage take about the same time."""
-        return self._mean(prepared.attempt.task >> 32) * generator.uniform(0.5, 1.5)
+        """Tasks of one stage take about the same time, but for a few."""
+        seconds = self._mean(prepared.attempt.task >> 32) * generator.uniform(0.5, 1.5)
+        return seconds + (generator.random() < _ODD) * _ODD_SECONDS
 
     def _mean(self, stage: int) -> float:
         if stage not in self._means:
@@ -59,20 +68,22 @@ class Plan:
         effects.clear()
         world = self.world
         generator = self._random
-        self._draw_faults()
+        horizon = generator.choice((0.5, 2.0, 5.0))
+        self._draw_faults(horizon)
         runs: list[tuple[Run, dict[str, int]]] = []
-        for _ in range(generator.choice((1, 1, 2))):
-            job, values = draw_job(generator)
-            world.sleep(generator.uniform(0.0, 0.5))
-            runs.append((world.submit(job), values))
+        while not runs or (world.time.now() < horizon and len(runs) < _MOST_RUNS):
+            if generator.random() < 0.2:  # noqa: PLR2004 - some, not all
+                runs.append(self._grow())
+            else:
+                job, values = draw_job(generator)
+                runs.append((world.submit(job), values))
             if generator.random() < 0.1:  # noqa: PLR2004 - seldom
                 self._cancel_later(runs[-1][0])
-        if generator.random() < 0.3:  # noqa: PLR2004 - some, not all
-            runs.append(self._grow())
-        work = sum(self._most_work(run) for run, _ in runs)
-        limit = max(self.calm - world.time.now(), 0.0) + _SLOWEST_LEASE * SMALL.lease + _RECONNECT + 3.0 + 2.0 * work
+            world.sleep(generator.uniform(0.0, 0.4 * horizon))
+        slack = _SLOWEST_LEASE * SMALL.lease + _RECONNECT + 3.0 + 2.0 * sum(self._most_work(run) for run, _ in runs)
+        begun = world.time.now()
         for run, _ in runs:
-            world.wait(lambda run=run: run.ended, limit, f"the end of {run!r}")  # type: ignore[misc]
+            self._wait_end(run, begun, slack)
         world.sleep(max(self.calm - world.time.now(), 0.0) + _RECONNECT + 1.0)
         for run, values in runs:
             self._check(run, values)
@@ -80,11 +91,20 @@ class Plan:
         self._check_effects()
         world.wait(lambda: not world.leftovers(), _SLOWEST_LEASE * SMALL.lease + _RECONNECT, "nothing to be left")
 
+    def _wait_end(self, run: Run, begun: float, slack: float) -> None:
+        """Wait for the end of a run until so long after the last fault, which may be yet to come."""
+        now = self.world.time.now
+        self.world.wait(lambda: run.ended or now() > max(self.calm, begun) + slack, math.inf, f"the end of {run!r}")
+        self.world.wait(lambda: run.ended, 0.0, f"the end of {run!r}")
+
     def _most_work(self, run: Run) -> float:
         """How many seconds a run takes one slot at most, if nothing is made again."""
         if isinstance(run, Growing):
-            return 1.5 * self._mean(run.execution.stages[0].number) * len(run.tasks)
-        return sum(1.5 * self._mean(stage.number) * len(stage.tasks) for stage in run.execution.stages)
+            return self._most_seconds(run.execution.stages[0], len(run.tasks))
+        return sum(self._most_seconds(stage, len(stage.tasks)) for stage in run.execution.stages)
+
+    def _most_seconds(self, stage: StageRun, tasks: int) -> float:
+        return tasks * (1.5 * self._mean(stage.number) + 2.0 * _ODD * _ODD_SECONDS) + _ODD_SECONDS
 
     def _grow(self) -> tuple[Growing, dict[str, int]]:
         """A job to which tasks are added now and then."""
@@ -106,9 +126,8 @@ class Plan:
 
     # Faults
 
-    def _draw_faults(self) -> None:
+    def _draw_faults(self, horizon: float) -> None:
         generator = self._random
-        horizon = generator.choice((0.5, 2.0, 5.0))
         kinds: list[Callable[[], float]] = [self._kill, self._freeze, self._cut, self._join, self._replace]
         for _ in range(generator.choice((0, 1, 2, 3, 4))):
             at = generator.uniform(0.05, horizon)

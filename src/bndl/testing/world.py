@@ -104,6 +104,7 @@ class World:
         concurrency: slots of each.
         config: settings of all nodes.
         duration: how long attempts take.
+        delay: the shortest and the longest time that a frame takes, in virtual seconds.
         checked: whether the scheduler's invariants are checked after each event.
 
     Attributes:
@@ -122,13 +123,14 @@ class World:
         concurrency: int = 2,
         config: Config = SMALL,
         duration: Duration = _some_time,
+        delay: tuple[float, float] = (0.0001, 0.002),
         checked: bool = True,
     ) -> None:
         self.seed = seed
         self.config = config
         self.random = random.Random(seed)  # noqa: S311 - to be repeatable, not secret
         self.time = VirtualTime()
-        self.network = MemoryNetwork(self.time, self.random.getrandbits(32), lease=config.lease)
+        self.network = MemoryNetwork(self.time, self.random.getrandbits(32), delay=delay, lease=config.lease)
         self.trace: list[tuple[float, str, Any]] = []
         self.workers: dict[str, SimulatedWorker] = {}
         self.cluster = Cluster()
