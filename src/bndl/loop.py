@@ -105,7 +105,7 @@ class ThreadLoop:
         self._run_one(callback, args)
         with self._changed:
             self._running = False
-            if self._queue or (self._timers and self._timers[0][0] < self._sleeps_until):
+            if self._broken or self._queue or (self._timers and self._timers[0][0] < self._sleeps_until):
                 self._changed.notify()
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
@@ -128,10 +128,7 @@ class ThreadLoop:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while not self._broken:
-            item = self._next()
-            if item is None:
-                return
+        while (item := self._next()) is not None:
             self._run_one(*item)
             self._running = False
 
@@ -146,7 +143,7 @@ class ThreadLoop:
     def _next(self) -> _Item:
         """The next thing to run, a timer that is due or else what was posted; from then on it is the thread's turn."""
         with self._changed:
-            while True:
+            while not self._broken:
                 timeout = None
                 if not self._running:
                     timer, timeout = self._next_timer()
@@ -155,6 +152,7 @@ class ThreadLoop:
                         return (timer.callback, ()) if timer is not None else self._queue.popleft()
                 self._sleeps_until = math.inf if timeout is None else time.monotonic() + timeout
                 self._changed.wait(timeout)
+        return None
 
     def _next_timer(self) -> tuple[Timer | None, float | None]:
         """The timer that is due, or in how many seconds the next one is; None and None if there is none."""

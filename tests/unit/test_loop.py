@@ -180,3 +180,16 @@ def test_a_timer_that_is_set_by_what_was_handed_over_runs(loop: ThreadLoop) -> N
     ran = threading.Event()
     loop.run_or_post(lambda: loop.call_later(0.001, ran.set))
     assert ran.wait(TIMEOUT)
+
+
+def test_nothing_runs_after_what_was_handed_over_raised(loop: ThreadLoop, crashes: SimpleQueue[BaseException]) -> None:
+    ran: list[int] = []
+
+    def fail() -> None:
+        loop.post(lambda: ran.append(1))
+        raise ValueError("broken")
+
+    loop.run_or_post(fail)
+    assert isinstance(crashes.get(timeout=TIMEOUT), ValueError)
+    assert loop.stop(TIMEOUT)
+    assert ran == []
