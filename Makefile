@@ -13,7 +13,7 @@ TYPED := $(wildcard src tests bench)
 .DEFAULT_GOAL := help
 # Targets share .venv, so they take turns.
 .NOTPARALLEL:
-.PHONY: help demo test check bench docs pins clean
+.PHONY: help demo test check bench docs diagrams pins clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ bench: $(VENV)/.installed-dev ## tasks per second, next to multiprocessing.Pool
 docs: $(VENV)/.installed-docs ## docs/ as HTML in site/
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs site
 	@echo "open site/index.html"
+
+diagrams: $(VENV)/.installed ## draw the diagrams in docs/ anew, from the code
+	$(BIN)/python docs/diagrams.py
 
 pins: $(VENV)/.created ## renew requirements-dev.txt; use the oldest Python supported, so that all others can install it
 	rm -rf build/pins

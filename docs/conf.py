@@ -1,5 +1,8 @@
 """Settings of Sphinx."""
 
+from pygments.lexers import TextLexer
+from sphinx.application import Sphinx
+
 from bndl._version import __version__
 
 project = "bndl"
@@ -12,3 +15,8 @@ myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = f"bndl {release}"
+
+
+def setup(app: Sphinx) -> None:
+    """Show the source of Mermaid diagrams, which Pygments has no lexer for. GitHub draws them."""
+    app.add_lexer("mermaid", TextLexer)
