@@ -118,11 +118,6 @@ def test_what_ran_for_a_driver_that_was_lost_leaves_nothing_behind() -> None:
     assert effects == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=TaskFailed,
-    reason="the scheduler puts the consumer on one side and what it misses on the other, again and again",
-)
 def test_two_workers_that_cannot_see_each_other_still_get_it_done() -> None:
     world = World(1, workers=2, concurrency=1)
     world.wait_connected()

@@ -23,12 +23,14 @@ TABLE = """
     succeeded                .        .        .        done     .
     failed                   .        .        .        done     .
     failed, tried again      .        .        .        ready    .
+    failed, tried again later  .      .        .        blocked  .
     taken back               .        .        .        ready    .
     worker lost              .        .        .        ready    .
     inputs lost              .        .        blocked  blocked  .
     result lost              .        .        .        .        ready
     result and inputs lost   .        .        .        .        blocked
     cancelled                .        done     done     done     .
+    no worker may run it     .        .        done     .        .
 """
 
 HEAD, *ROWS = [re.split(r"  +", line.strip()) for line in TABLE.splitlines() if line.strip()]
@@ -90,8 +92,7 @@ def test_a_forbidden_transition_tells_the_story_of_the_task() -> None:
     with pytest.raises(ForbiddenTransition) as raised:
         scheduling.scheduler.move(scheduling.scheduler.tasks[2], Cause.UNBLOCKED)
     assert raised.value.story == [
-        "0.000000 new -> blocked: added, inputs missing (attempt 0)",
-        "0.000000 blocked -> ready: inputs are there (attempt 0)",
+        "0.000000 new -> ready: added (attempt 0)",
         "1.500000 ready -> pending: launched (attempt 1 on a)",
     ]
     lines = str(raised.value).splitlines()

@@ -17,15 +17,20 @@ __all__ = [
     "AttemptsReturned",
     "Event",
     "JobCancelled",
+    "JobPaused",
+    "JobResumed",
     "JobSpec",
     "JobSubmitted",
     "Kind",
     "Outcome",
+    "PlacesScored",
     "ResultsDelivered",
     "ResultsLost",
+    "RetryRule",
     "StageClosed",
     "StageSpec",
     "TasksAdded",
+    "TasksCancelled",
     "TimeReached",
     "WorkerJoined",
     "WorkerLost",
@@ -67,8 +72,28 @@ class Outcome(Protocol):
         """Whether the result is in the worker's store, rather than in the message."""
 
     @property
+    def size(self) -> int:
+        """Of the pickled result, in bytes."""
+
+    @property
     def missing(self) -> Sequence[tuple[int, str]]:
         """For ``INPUTS_MISSING``: which tasks' results were not found, each with the worker that was asked."""
+
+
+class RetryRule(msgspec.Struct, frozen=True):
+    """When and where a failed task is tried again.
+
+    Attributes:
+        backoff: seconds until the second attempt begins to wait for a worker.
+        factor: what the time is multiplied with for each attempt after that.
+        jitter: by which part of itself the time is varied, up or down, so that tasks do not all come back at once.
+        elsewhere: whether a worker where it failed is only used again if no other one will have it.
+    """
+
+    backoff: float = 0.0
+    factor: float = 2.0
+    jitter: float = 0.1
+    elsewhere: bool = True
 
 
 class StageSpec(msgspec.Struct, frozen=True):
@@ -84,6 +109,18 @@ class StageSpec(msgspec.Struct, frozen=True):
         concurrency: how many of its tasks may be pending at the same time; 0 for no limit.
         kept: whether the results stay on the workers for later stages. Otherwise they are delivered to the driver.
         growing: whether tasks are added later. Its tasks are forgotten once they are done.
+        after: the stages whose tasks must all be done before any task of this one begins; None for all before it.
+        order: for the tasks that have any, the tasks that must have succeeded before, whose results they do not need.
+        retry: when and where a failed task is tried again.
+        task_retries: the same for single tasks that differ.
+        priority: tasks with a higher one go first, over all jobs.
+        task_priorities: the same for single tasks that differ.
+        timeout: seconds that an attempt may take; 0 for no limit.
+        task_timeouts: the same for single tasks that differ.
+        scores: how much each worker is wanted, see ``PlacesScored``.
+        task_scores: the same for single tasks that differ.
+        max_failures: how many of its tasks may fail before the job does.
+        speculate: whether a straggler is started a second time on an idle slot.
     """
 
     stage: int
@@ -95,14 +132,26 @@ class StageSpec(msgspec.Struct, frozen=True):
     concurrency: int = 0
     kept: bool = False
     growing: bool = False
+    after: tuple[int, ...] | None = None
+    order: Mapping[int, tuple[range, ...]] = {}
+    retry: RetryRule = RetryRule()
+    task_retries: Mapping[int, RetryRule] = {}
+    priority: int = 0
+    task_priorities: Mapping[int, int] = {}
+    timeout: float = 0.0
+    task_timeouts: Mapping[int, float] = {}
+    scores: Mapping[str, int] = {}
+    task_scores: Mapping[int, Mapping[str, int]] = {}
+    max_failures: int = 0
+    speculate: bool = False
 
 
 class JobSpec(msgspec.Struct, frozen=True):
-    """A job as the scheduler needs it: its stages run one after the other.
+    """A job as the scheduler needs it.
 
     Attributes:
         job: its number.
-        stages: in order.
+        stages: each after those whose results it needs.
         concurrency: how many of its tasks may be pending at the same time; 0 for no limit.
         independent: whether its tasks have nothing to do with each other, so that one that fails is no reason to
             stop the others.
@@ -154,11 +203,54 @@ class JobCancelled(msgspec.Struct, frozen=True):
     reason: str
 
 
+class TasksCancelled(msgspec.Struct, frozen=True):
+    """The results of single tasks are not wanted any more. Their job goes on without them."""
+
+    tasks: Sequence[int]
+    reason: str
+
+
+class JobPaused(msgspec.Struct, frozen=True):
+    """The user does not keep up with the job's results: nothing more of it is to be launched."""
+
+    job: int
+
+
+class JobResumed(msgspec.Struct, frozen=True):
+    """The user has taken the results of a paused job."""
+
+    job: int
+
+
+class PlacesScored(msgspec.Struct, frozen=True):
+    """The user said where tasks of a stage are to run.
+
+    A score below 0 forbids a worker, 0 is indifferent, and the higher it is, the more it is preferred. A worker
+    without a score has 0.
+
+    Attributes:
+        stage: the stage.
+        scores: for all tasks of the stage without scores of their own.
+        task_scores: for single tasks.
+    """
+
+    stage: int
+    scores: Mapping[str, int]
+    task_scores: Mapping[int, Mapping[str, int]] = {}
+
+
 class AttemptsFinished(msgspec.Struct, frozen=True):
-    """A worker reported how attempts ended."""
+    """A worker reported how attempts ended.
+
+    Attributes:
+        worker: the worker.
+        outcomes: of the attempts.
+        hopeless: the tasks that failed with an error after which they are not to be tried again.
+    """
 
     worker: str
     outcomes: Sequence[Outcome]
+    hopeless: Sequence[int] = ()
 
 
 class AttemptsReturned(msgspec.Struct, frozen=True):
@@ -192,6 +284,10 @@ Event = (
     | TasksAdded
     | StageClosed
     | JobCancelled
+    | TasksCancelled
+    | JobPaused
+    | JobResumed
+    | PlacesScored
     | AttemptsFinished
     | AttemptsReturned
     | ResultsDelivered

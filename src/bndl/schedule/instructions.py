@@ -13,6 +13,7 @@ __all__ = [
     "FinishJob",
     "Instruction",
     "Launch",
+    "Locality",
     "NoteAttempt",
     "Release",
     "Settle",
@@ -34,9 +35,21 @@ class End(StrEnum):
     """How an attempt ended that did not succeed."""
 
     FAILED = "failed"
+    TIMED_OUT = "timed out"
     LOST = "lost"
     INPUTS_MISSING = "inputs missing"
     ABANDONED = "abandoned"
+
+
+class Locality(StrEnum):
+    """Where an attempt was launched, as its task would have it."""
+
+    #: It has no preference.
+    ANY = "any"
+    #: On a worker that no other one is preferred to.
+    BEST = "best"
+    #: Elsewhere, after a wait for a better worker.
+    OTHER = "other"
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -45,12 +58,17 @@ class Attempt(msgspec.Struct, frozen=True):
     Attributes:
         task: the task.
         number: counted from 1.
-        sources: where its inputs are: each worker with the tasks whose results it keeps.
+        sources: where its inputs are: each worker with the tasks whose results it keeps. Under an empty name are the
+            tasks that have no result and will have none, because they failed or were cancelled and that is tolerated.
+        locality: where this is, as the task would have it.
+        twin: whether it is a second attempt beside a straggling one.
     """
 
     task: int
     number: int
     sources: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    locality: Locality = Locality.ANY
+    twin: bool = False
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -101,6 +119,7 @@ class Settle(msgspec.Struct, frozen=True):
         worker: where the last attempt was; empty if there was none.
         tasks: each with the number of its last attempt.
         stored: whether the results are to be fetched from the worker; ``ResultsDelivered`` says when they were.
+        reason: why they were cancelled, or failed without an attempt to blame; empty otherwise.
     """
 
     stage: int
@@ -108,6 +127,7 @@ class Settle(msgspec.Struct, frozen=True):
     worker: str
     tasks: tuple[tuple[int, int], ...]
     stored: bool = False
+    reason: str = ""
 
 
 class FinishJob(msgspec.Struct, frozen=True):

@@ -1,22 +1,41 @@
-"""Ready tasks go to workers that have room, and come back from workers that are stuck while others are idle."""
+"""Ready tasks go to workers that have room: the urgent ones first, jobs in turns, each task where it wants to be.
+
+Tasks with a higher priority go first. Jobs of the same priority share the slots evenly (max-min fairness): the one with
+the least under way goes first, and takes its share. A task that prefers some workers waits for one of them for a while
+(delay scheduling: Zaharia and others, EuroSys 2010, p. 265), bounded by a multiple of what tasks of its stage take.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from bndl.schedule import recovery
-from bndl.schedule.instructions import Attempt, Instruction, Launch, TakeBack, WakeAt
-from bndl.schedule.placement import LOOKAHEAD, allot, tasks_ahead
-from bndl.schedule.state import StageState, WorkerState
-from bndl.schedule.transitions import Cause
+from bndl.schedule import gates
+from bndl.schedule.attempts import timeout_of
+from bndl.schedule.instructions import Attempt, Launch, Locality, WakeAt
+from bndl.schedule.placement import allot, tasks_ahead
+from bndl.schedule.ready import Group
+from bndl.schedule.rebalancing import Rebalancer
+from bndl.schedule.speculation import Speculator
+from bndl.schedule.state import JobState, StageState, WorkerState
+from bndl.schedule.transitions import Cause, State
 
 if TYPE_CHECKING:
     from bndl.schedule.scheduler import Scheduler
 
-__all__ = ["PATIENCE", "Launcher"]
+__all__ = ["PLACE_PATIENCE", "Launcher", "patience"]
 
-#: For how many seconds a worker may be silent before its queued attempts are taken back for idle workers.
-PATIENCE = 2 * LOOKAHEAD
+#: For how many times what a task of its stage takes a task waits for a better worker.
+PLACE_PATIENCE = 5.0
+
+#: A stage and some of its ready tasks.
+_Entry = tuple[StageState, Group]
+
+
+def patience(stage: StageState) -> float:
+    """For how many seconds a task waits for a better worker; 0 as long as no task was measured."""
+    return PLACE_PATIENCE * (stage.mean_seconds or 0.0)
 
 
 class Launcher:
@@ -28,89 +47,192 @@ class Launcher:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
+        self._rebalancer = Rebalancer(scheduler)
+        self._speculator = Speculator(scheduler)
         self._slots = 0
+        #: Changes when workers join or are lost.
+        self._version = 0
         #: Workers to look at for room: those with a free slot, and those that the current event concerns.
         self._candidates: dict[str, WorkerState] = {}
-        self._out: list[Instruction] = []
-        self._now = 0.0
+        #: Stages that have, or had, ready tasks.
+        self._stages: dict[int, StageState] = {}
+        #: The time that was asked for by ``WakeAt`` last.
+        self._alarm = 0.0
+        #: When something is to be done next, without any further event.
+        self._due: float | None = None
 
     def add(self, worker: WorkerState) -> None:
         """A worker joined."""
         self._candidates[worker.name] = worker
         self._slots += worker.concurrency
+        self._version += 1
 
     def remove(self, worker: WorkerState) -> None:
         """A worker is gone."""
         self._candidates.pop(worker.name, None)
+        self._rebalancer.remove(worker)
         self._slots -= worker.concurrency
+        self._version += 1
 
     def consider(self, worker: WorkerState) -> None:
         """A worker may have more room than before."""
         self._candidates[worker.name] = worker
 
-    def assign(self, now: float, out: list[Instruction]) -> None:
-        """Launch ready tasks wherever there is room; the instructions are appended to ``out``."""
-        self._now = now
-        self._out = out
-        ready = False
-        for job in self._scheduler.jobs.values():
-            for stage in job.stages:
-                if stage.ready:
-                    self._fill(stage)
-                    ready = ready or bool(stage.ready)
-        self._candidates = hungry = {name: worker for name, worker in self._candidates.items() if worker.free > 0}
-        if hungry and not ready:
-            self._rebalance()
+    def note(self, stage: StageState) -> None:
+        """A stage has a ready task."""
+        self._stages[stage.spec.stage] = stage
 
-    def _fill(self, stage: StageState) -> None:
-        tasks = len(stage.ready)
+    def forget(self, stage: StageState) -> None:
+        """A stage is over."""
+        self._stages.pop(stage.spec.stage, None)
+        self._speculator.forget(stage)
+
+    def assign(self, due: float | None) -> None:
+        """Launch ready tasks wherever there is room. ``due`` is when tasks come back that wait for a time."""
+        self._due = due
+        self._fail_forbidden()
+        if self._stages and self._candidates:
+            self._fill_all()
+        self._candidates = idle = {name: worker for name, worker in self._candidates.items() if worker.free > 0}
+        if idle:
+            self._wake_at(self._rebalancer.take_back())
+            self._wake_at(self._speculator.launch(idle))
+        now = self._scheduler.now
+        if self._due is not None and (self._due < self._alarm or self._alarm <= now):
+            self._alarm = self._due
+            self._scheduler.out.append(WakeAt(self._due))
+
+    def _wake_at(self, when: float | None) -> None:
+        if when is not None and (self._due is None or when < self._due):
+            self._due = when
+
+    # Who goes first
+
+    def _fill_all(self) -> None:
+        levels: dict[int, list[_Entry]] = {}
+        for number, stage in list(self._stages.items()):
+            if not stage.ready:
+                del self._stages[number]
+            elif not stage.job.is_paused:
+                # Those that care where they run go first, or others would take their places.
+                for group in sorted(stage.ready.groups.values(), key=lambda group: group.is_plain):
+                    levels.setdefault(group.priority, []).append((stage, group))
+        for priority in sorted(levels, reverse=True):
+            entries = levels[priority]
+            self._fill_level(entries)
+            for stage, group in entries:
+                if group.tasks and not group.is_plain:
+                    self._fill_elsewhere(stage, group)
+
+    def _fill_level(self, entries: list[_Entry]) -> None:
+        """Launch tasks of the same priority."""
+        jobs: dict[int, tuple[JobState, list[_Entry]]] = {}
+        for stage, group in entries:
+            jobs.setdefault(stage.job.order, (stage.job, []))[1].append((stage, group))
+        if len(jobs) == 1:
+            for stage, group in entries:
+                self._fill(stage, group, tasks_ahead(stage, self._slots), len(group.tasks))
+            return
+        in_turn = sorted(jobs.values(), key=lambda each: (each[0].pending, each[0].order))
+        for job, own in in_turn:
+            for stage, group in own:
+                ahead = tasks_ahead(stage, self._slots)
+                share = -(-self._slots * (1 + ahead) // len(jobs))
+                self._fill(stage, group, ahead, share - job.pending)
+        for _, own in in_turn:  # slots that are left may be used by whoever has a use for them
+            for stage, group in own:
+                self._fill(stage, group, 0, len(group.tasks))
+
+    def _fill(self, stage: StageState, group: Group, ahead: int, limit: int) -> None:
+        """Launch at most ``limit`` tasks of a group on the workers that it would have."""
+        tasks = min(len(group.tasks), limit, self._allowed(stage))
+        if tasks <= 0:
+            return
+        workers: Iterable[WorkerState] = self._candidates.values()
+        locality = Locality.ANY
+        if not group.is_plain:
+            best = group.best(self._scheduler.workers, self._version)
+            workers = [worker for name, worker in self._candidates.items() if name in best]
+            locality = Locality.BEST if group.scores else Locality.ANY
+        for worker, count in allot(workers, tasks, ahead):
+            self._launch(stage, group, worker, count, locality)
+
+    def _allowed(self, stage: StageState) -> int:
+        """How many more tasks of a stage may be under way."""
+        allowed = len(stage.ready)
+        job = stage.job
         if stage.spec.concurrency:
-            tasks = min(tasks, stage.spec.concurrency - stage.pending)
-        if stage.job.spec.concurrency:
-            tasks = min(tasks, stage.job.spec.concurrency - stage.job.pending)
-        if tasks > 0 and self._candidates:
-            ahead = tasks_ahead(stage, self._slots)
-            for worker, count in allot(self._candidates.values(), tasks, ahead):
-                self._launch(stage, worker, count)
+            allowed = min(allowed, stage.spec.concurrency - stage.pending)
+        if job.spec.concurrency:
+            allowed = min(allowed, job.spec.concurrency - job.pending)
+        if self._scheduler.concurrency:
+            allowed = min(allowed, self._scheduler.concurrency - self._scheduler.pending)
+        return allowed
 
-    def _launch(self, stage: StageState, worker: WorkerState, count: int) -> None:
+    def _fill_elsewhere(self, stage: StageState, group: Group) -> None:
+        """Launch tasks on free slots of workers that are not their first choice, once they have waited for long."""
+        best = group.best(self._scheduler.workers, self._version)
+        others = [
+            worker
+            for name, worker in self._candidates.items()
+            if worker.free > 0 and name not in best and group.allows(name)
+        ]
+        if not others or not best:
+            return
+        bound = patience(stage)
+        now = self._scheduler.now
+        room = min(sum(worker.free for worker in others), self._allowed(stage))
+        late = sum(1 for task in islice(group.tasks, max(room, 0)) if task.since + bound <= now)
+        for worker, count in allot(others, late, 0) if late else ():
+            self._launch(stage, group, worker, count, Locality.OTHER if group.scores else Locality.ANY)
+        if late < room and group.tasks:
+            self._wake_at(group.tasks[0].since + bound)
+
+    def _launch(self, stage: StageState, group: Group, worker: WorkerState, count: int, locality: Locality) -> None:
         scheduler = self._scheduler
         attempts = []
         if not worker.running:
-            worker.heard = self._now
+            worker.heard = scheduler.now
         free = worker.free
+        tasks = group.tasks
         for index in range(count):
-            task = stage.ready[0]
+            task = tasks[0]
             task.solo = index < free
-            if task.suspect and not task.solo:
+            if not task.solo and (task.suspect or timeout_of(task)):
                 break
-            stage.ready.popleft()
-            task.number += 1
+            tasks.popleft()
+            task.group = None
+            task.given += 1
+            task.number = task.given
             task.worker = worker
             scheduler.move(task, Cause.LAUNCHED)
             worker.running[task.id] = task
-            attempts.append(
-                Attempt(task.id, task.number, recovery.find_sources(scheduler, task) if task.inputs else ())
-            )
+            sources = gates.find_sources(scheduler, task) if task.gates else ()
+            attempts.append(Attempt(task.id, task.number, sources, locality))
         if attempts:
-            stage.pending += len(attempts)
-            stage.job.pending += len(attempts)
-            self._out.append(Launch(worker.name, stage.spec.stage, tuple(attempts)))
+            launched = len(attempts)
+            stage.ready.took(group, launched)
+            stage.pending += launched
+            stage.job.pending += launched
+            scheduler.pending += launched
+            scheduler.out.append(Launch(worker.name, stage.spec.stage, tuple(attempts)))
+            if worker.free < 0:
+                self._rebalancer.watch(worker)
+            if stage.spec.speculate:
+                self._speculator.watch(stage)
 
-    def _rebalance(self) -> None:
-        """Slots are idle: take attempts back that are queued behind others on workers that have been silent."""
-        earliest = None
-        for worker in self._scheduler.workers.values():
-            if worker.free >= 0 or worker.taking_back:
+    def _fail_forbidden(self) -> None:
+        """Tasks that none of the workers may run fail at once."""
+        workers = self._scheduler.workers
+        if not workers:
+            return
+        for stage in list(self._stages.values()):
+            if not stage.scores and not stage.task_scores:
                 continue
-            due = worker.heard + PATIENCE
-            if due <= self._now:
-                queued = list(worker.running.values())[worker.concurrency :]
-                if queued:
-                    worker.taking_back = True
-                    attempts = tuple((task.id, task.number) for task in queued)
-                    self._out.append(TakeBack(worker.name, attempts))
-            elif earliest is None or due < earliest:
-                earliest = due
-        if earliest is not None:
-            self._out.append(WakeAt(earliest))
+            for group in list(stage.ready.groups.values()):
+                if not group.is_plain and not group.best(workers, self._version):
+                    listed = ", ".join(f"{name} (score {group.scores[name]})" for name in workers)
+                    for task in list(group.tasks):
+                        if task.state is State.READY:
+                            stage.ready.remove(task)
+                            self._scheduler.fail(task, Cause.FORBIDDEN, f"its locality forbids all workers: {listed}")

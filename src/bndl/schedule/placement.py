@@ -9,16 +9,30 @@ share of what is left, halved: guided self-scheduling (Polychronopoulos and Kuck
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bndl.schedule.state import StageState, WorkerState
 
-__all__ = ["LOOKAHEAD", "MOST_AHEAD", "allot", "tasks_ahead"]
+__all__ = ["LOOKAHEAD", "MOST_AHEAD", "NOTABLE_BYTES", "allot", "preferred_by_inputs", "tasks_ahead"]
 
 #: How much work, in seconds, a slot may have waiting.
 LOOKAHEAD = 0.02
 #: How many tasks a slot may have waiting at most.
 MOST_AHEAD = 1000
+#: How many bytes less there must be to fetch on a worker for it to be worth waiting for.
+NOTABLE_BYTES = 256 << 10
+
+
+def preferred_by_inputs(weights: Mapping[str, int]) -> Mapping[str, int]:
+    """Which worker a task prefers, as a score, given how many bytes of its inputs each worker keeps.
+
+    The one that has most, if it has notably more than any other one.
+    """
+    if not weights:
+        return {}
+    most = max(weights, key=weights.__getitem__)
+    second = max((weight for name, weight in weights.items() if name != most), default=0)
+    return {most: 1} if weights[most] - second >= NOTABLE_BYTES else {}
 
 
 def tasks_ahead(stage: StageState, slots: int) -> int:

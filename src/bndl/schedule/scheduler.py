@@ -6,53 +6,67 @@ ready tasks are launched wherever there is room (``launching``). Nothing here ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bndl.errors import ForbiddenTransition
-from bndl.schedule import events, instructions, recovery
-from bndl.schedule.events import Kind
-from bndl.schedule.instructions import End, Instruction, TaskOutcome
+from bndl.schedule import events, gates, instructions, recovery
+from bndl.schedule.attempts import Attempts
+from bndl.schedule.instructions import Instruction, TaskOutcome
 from bndl.schedule.launching import Launcher
+from bndl.schedule.placement import preferred_by_inputs
+from bndl.schedule.retrying import Delays
 from bndl.schedule.state import JobState, StageState, TaskState, WorkerState
-from bndl.schedule.story import Story
 from bndl.schedule.transitions import TRANSITIONS, Cause, State
 
-__all__ = ["MISSES", "Scheduler"]
+__all__ = ["Scheduler"]
 
-#: How often the inputs of a task may turn out to be missing before it fails.
-MISSES = 10
+_NO_SCORES: Mapping[str, int] = {}
 
 
 class Scheduler:
     """Decides what runs where. Not thread-safe: one caller at a time.
+
+    Args:
+        concurrency: how many attempts of all jobs together may be under way; 0 for no limit.
 
     Attributes:
         tasks: all tasks that are known, by number.
         stages: all stages of jobs that are not over, by number.
         jobs: all jobs that are not over, by number, in the order in which they were submitted.
         workers: all workers that are there, by name, in the order in which they joined.
-        story: the last transitions.
+        attempts: what is under way.
+        pending: how many attempts are under way that are waited for.
+        now: the time of the event that is handled.
+        out: the instructions that it leads to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, concurrency: int = 0) -> None:
+        self.concurrency = concurrency
         self.tasks: dict[int, TaskState] = {}
         self.stages: dict[int, StageState] = {}
         self.jobs: dict[int, JobState] = {}
         self.workers: dict[str, WorkerState] = {}
-        self.story = Story()
+        self.attempts = Attempts(self)
+        self.pending = 0
+        self.now = 0.0
+        self.out: list[Instruction] = []
+        self._submitted = 0
+        self._delays = Delays()
         self._launcher = Launcher(self)
-        self._out: list[Instruction] = []
-        self._now = 0.0
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.AttemptsFinished: self._on_attempts_finished,
             events.AttemptsReturned: self._on_attempts_returned,
             events.JobCancelled: self._on_job_cancelled,
+            events.JobPaused: self._on_job_paused,
+            events.JobResumed: self._on_job_resumed,
             events.JobSubmitted: self._on_job_submitted,
+            events.PlacesScored: self._on_places_scored,
             events.ResultsDelivered: self._on_results_delivered,
             events.ResultsLost: self._on_results_lost,
             events.StageClosed: self._on_stage_closed,
             events.TasksAdded: self._on_tasks_added,
+            events.TasksCancelled: self._on_tasks_cancelled,
             events.TimeReached: self._on_time_reached,
             events.WorkerJoined: self._on_worker_joined,
             events.WorkerLost: self._on_worker_lost,
@@ -68,94 +82,135 @@ class Scheduler:
         Raises:
             ForbiddenTransition: the event cannot have happened in this state.
         """
-        self._now = now
-        self._out = []
+        self.now = now
+        out: list[Instruction] = []
+        self.out = out
         self._handlers[type(event)](event)
-        self._launcher.assign(now, self._out)
-        return self._out
+        for task in self._delays.release(now):
+            task.missing -= 1
+            self.unblock(task)
+        self._launcher.assign(self._delays.next)
+        return out
 
     # Workers
 
     def _on_worker_joined(self, event: events.WorkerJoined) -> None:
         if event.worker in self.workers:
             self._on_worker_lost(events.WorkerLost(event.worker, "it joined anew"))
-        worker = WorkerState(event.worker, event.concurrency, self._now)
+        worker = WorkerState(event.worker, event.concurrency, self.now)
         self.workers[event.worker] = worker
         self._launcher.add(worker)
 
     def _on_worker_lost(self, event: events.WorkerLost) -> None:
         worker = self.workers.pop(event.worker, None)
-        if worker is None:
-            return
-        self._launcher.remove(worker)
-        queued = len(worker.running) > worker.concurrency
-        running = list(worker.running.values())
-        for task in running:
-            self._leave(task, worker)
-        recovery.lose_results(self, list(worker.kept.values()))
-        for task in reversed(running):
-            if task.state is State.PENDING:
-                self._lose_attempt(task, worker, exact=task.solo and (task.suspect or not queued), reason=event.reason)
+        if worker is not None:
+            self._launcher.remove(worker)
+            self.attempts.lose(worker, event.reason)
 
-    def _lose_attempt(self, task: TaskState, worker: WorkerState, *, exact: bool, reason: str) -> None:
-        """``exact`` says whether the task certainly was executing, so that it may be what ended the worker."""
-        self._note(task, worker, End.LOST, reason)
-        task.losses += exact
-        task.suspect = True
-        if task.losses >= task.stage.spec.losses:
-            self._fail(task)
-        else:
-            self._requeue(task, Cause.WORKER_LOST)
+    def _on_attempts_finished(self, event: events.AttemptsFinished) -> None:
+        worker = self.workers.get(event.worker)
+        if worker is not None:
+            worker.heard = self.now
+            self._launcher.consider(worker)
+            self.attempts.finish(worker, event)
+
+    def _on_attempts_returned(self, event: events.AttemptsReturned) -> None:
+        worker = self.workers.get(event.worker)
+        if worker is not None:
+            worker.taking_back = False
+            self._launcher.consider(worker)
+            self.attempts.take_back(worker, event.attempts)
+
+    def _on_time_reached(self, _: events.TimeReached) -> None:
+        """What is due is done after every event."""
 
     # Jobs
 
     def _on_job_submitted(self, event: events.JobSubmitted) -> None:
-        job = JobState(event.job)
+        self._submitted += 1
+        job = JobState(event.job, self._submitted)
         self.jobs[event.job.job] = job
+        for position, stage in enumerate(job.stages):
+            spec = stage.spec
+            self.stages[spec.stage] = stage
+            before = job.stages[:position] if spec.after is None else [self.stages[number] for number in spec.after]
+            stage.waits = len(before)
+            for each in before:
+                each.followers.append(stage)
+            for number in spec.tasks:
+                self.tasks[number] = stage.tasks[number] = TaskState(number, stage)
         for stage in job.stages:
-            self.stages[stage.spec.stage] = stage
-            self._add(stage, stage.spec.tasks)
-        self._advance(job)
+            if stage.spec.inputs or stage.spec.order:
+                gates.set_up(self, stage)
+            stage.is_open = not stage.waits
+            self._add(stage, stage.tasks.values())
+        for stage in job.stages:
+            if stage.is_open:
+                self.advance(stage)
+        if not job.stages:
+            self._end(job, TaskOutcome.SUCCEEDED)
+
+    def _add(self, stage: StageState, tasks: Iterable[TaskState]) -> None:
+        count = 0
+        for task in tasks:
+            count += 1
+            task.missing = gates.count_missing(task) if task.gates else 0
+            if stage.is_open and not task.missing:
+                self.move(task, Cause.ADDED)
+                self.queue(task)
+            else:
+                self.move(task, Cause.ADDED_BLOCKED)
+        stage.unfinished += count
+        stage.job.unfinished += count
 
     def _on_tasks_added(self, event: events.TasksAdded) -> None:
         stage = self.stages.get(event.stage)
         if stage is not None:
-            self._add(stage, event.tasks)
+            tasks = [TaskState(number, stage) for number in event.tasks]
+            for task in tasks:
+                self.tasks[task.id] = stage.tasks[task.id] = task
+            self._add(stage, tasks)
 
     def _on_stage_closed(self, event: events.StageClosed) -> None:
         stage = self.stages.get(event.stage)
         if stage is not None:
             stage.growing = False
-            self._advance(stage.job)
+            self.advance(stage)
+
+    def _on_job_paused(self, event: events.JobPaused) -> None:
+        job = self.jobs.get(event.job)
+        if job is not None:
+            job.is_paused = True
+
+    def _on_job_resumed(self, event: events.JobResumed) -> None:
+        job = self.jobs.get(event.job)
+        if job is not None:
+            job.is_paused = False
 
     def _on_job_cancelled(self, event: events.JobCancelled) -> None:
         job = self.jobs.get(event.job)
         if job is not None:
             self._end(job, TaskOutcome.CANCELLED, reason=event.reason)
 
-    def _add(self, stage: StageState, numbers: range) -> None:
-        inputs = stage.spec.inputs
-        cause = Cause.ADDED if stage.is_open else Cause.ADDED_BLOCKED
-        for number in numbers:
-            task = TaskState(number, stage, inputs.get(number, ()))
-            self.tasks[number] = stage.tasks[number] = task
-            self.move(task, cause)
-            if stage.is_open:
-                stage.ready.append(task)
-        stage.unfinished += len(numbers)
+    def advance(self, stage: StageState) -> None:
+        """If a stage is finished, open the stages that waited for it, and finish the job if it was the last one.
 
-    def _advance(self, job: JobState) -> None:
-        """Open the next stage, or finish the job, if all before is done. A barrier is this one comparison."""
-        while all(stage.is_finished for stage in job.stages[: job.current + 1]):
-            job.current += 1
-            if job.current == len(job.stages):
-                self._end(job, TaskOutcome.SUCCEEDED)
-                return
-            stage = job.stages[job.current]
-            stage.is_open = True
-            for task in stage.tasks.values():
-                if not task.missing:
-                    self._unblock(task)
+        A barrier is a counter of stages, and a stage a counter of tasks.
+        """
+        job = stage.job
+        if not stage.is_finished or job.spec.job not in self.jobs:
+            return
+        if not stage.has_passed:
+            stage.has_passed = True
+            for follower in stage.followers:
+                follower.waits -= 1
+                if not follower.waits:
+                    follower.is_open = True
+                    for task in follower.tasks.values():
+                        self.unblock(task)
+                    self.advance(follower)
+        if job.spec.job in self.jobs and not job.unfinished and all(each.is_finished for each in job.stages):
+            self._end(job, TaskOutcome.SUCCEEDED)
 
     def _end(self, job: JobState, outcome: TaskOutcome, *, failed: int = -1, reason: str = "") -> None:
         """The job is over: nothing of it runs, waits or is kept any more."""
@@ -163,180 +218,88 @@ class Scheduler:
         for stage in job.stages:
             cancelled = []
             for task in stage.tasks.values():
-                worker = task.worker
-                if task.state is State.PENDING and worker is not None:
-                    del worker.running[task.id]
-                    worker.zombies[(task.id, task.number)] = None
-                    abandoned.setdefault(worker.name, []).append((task.id, task.number))
+                while task.state is State.PENDING and (worker := task.worker) is not None:
+                    number = task.number
+                    self.attempts.leave(task, worker)
+                    worker.zombies[(task.id, number)] = None
+                    abandoned.setdefault(worker.name, []).append((task.id, number))
                 if task.state is not State.DONE:
                     self.move(task, Cause.CANCELLED)
+                    task.delayed = False
                     cancelled.append((task.id, task.number))
-                elif task.available and worker is not None:
-                    del worker.kept[task.id]
+                elif task.available and task.worker is not None:
+                    del task.worker.kept[task.id]
                 del self.tasks[task.id]
             if cancelled:
-                self._out.append(
-                    instructions.Settle(stage.spec.stage, TaskOutcome.CANCELLED, "", tuple(cancelled)),
-                )
+                self.out.append(instructions.Settle(stage.spec.stage, TaskOutcome.CANCELLED, "", tuple(cancelled)))
+            self._launcher.forget(stage)
             del self.stages[stage.spec.stage]
         for name, attempts in abandoned.items():
-            self._out.append(instructions.Abandon(name, tuple(attempts)))
+            self.out.append(instructions.Abandon(name, tuple(attempts)))
         del self.jobs[job.spec.job]
-        self._out.append(instructions.FinishJob(job.spec.job, outcome, failed, reason))
+        self.out.append(instructions.FinishJob(job.spec.job, outcome, failed, reason))
 
-    # Attempts
+    # Tasks that end without a result
 
-    def _on_attempts_finished(self, event: events.AttemptsFinished) -> None:
-        worker = self.workers.get(event.worker)
-        if worker is None:
-            return
-        worker.heard = self._now
-        self._launcher.consider(worker)
-        succeeded: dict[tuple[int, bool], list[tuple[int, int]]] = {}
-        seconds: dict[int, list[float]] = {}
-        for outcome in event.outcomes:
-            task = worker.running.get(outcome.task)
-            if task is None or task.number != outcome.number:
-                self._ignore(worker, outcome)
-                continue
-            if outcome.kind == Kind.SUCCEEDED:
-                stage = task.stage
-                self._succeed(task, worker, stored=outcome.stored)
-                number = stage.spec.stage
-                succeeded.setdefault((number, outcome.stored), []).append((task.id, task.number))
-                seconds.setdefault(number, []).append(outcome.seconds)
-            else:
-                self._end_attempt(task, worker, outcome)
-        self._note_seconds(seconds)
-        for (number, stored), tasks in succeeded.items():
-            if number in self.stages:
-                self._settle(self.stages[number], worker.name, tasks, stored=stored)
-
-    def _end_attempt(self, task: TaskState, worker: WorkerState, outcome: events.Outcome) -> None:
-        """An attempt ended without success."""
-        if outcome.kind == Kind.FAILED:
-            self._fail_attempt(task, worker)
-        elif outcome.kind == Kind.INPUTS_MISSING:
-            self._miss_inputs(task, worker, outcome.missing)
-        else:
-            self._note(task, worker, End.ABANDONED, "the worker gave it up")
-            self._leave(task, worker)
-            self._requeue(task, Cause.RETURNED)
-
-    def _note_seconds(self, seconds: dict[int, list[float]]) -> None:
-        for number, times in seconds.items():
-            if number in self.stages:
-                self.stages[number].note_seconds(sum(times) / len(times), len(times))
-
-    def _ignore(self, worker: WorkerState, outcome: events.Outcome) -> None:
-        """An attempt that was abandoned: it is of no interest but for the room that it took and the result it left."""
-        worker.zombies.pop((outcome.task, outcome.number), None)
-        if outcome.stored and outcome.task not in worker.kept and outcome.task not in worker.running:
-            self._out.append(instructions.Release(worker.name, (outcome.task,)))
-
-    def _succeed(self, task: TaskState, worker: WorkerState, *, stored: bool) -> None:
-        self.move(task, Cause.SUCCEEDED)
-        stage = task.stage
-        self._leave(task, worker)
-        if stored:
-            task.worker = worker
-            task.available = True
-            worker.kept[task.id] = task
-        if stage.spec.kept or not stored:
-            stage.unfinished -= 1
-        waiters, task.waiters = task.waiters, None
-        for waiter in waiters or ():
-            waiter.missing -= 1
-            if not waiter.missing and waiter.stage.is_open and waiter.state is State.BLOCKED:
-                self._unblock(waiter)
-        if stage.growing and not stored:
-            del stage.tasks[task.id]
-            del self.tasks[task.id]
-
-    def _settle(self, stage: StageState, worker: str, tasks: list[tuple[int, int]], *, stored: bool) -> None:
-        fetch = stored and not stage.spec.kept
-        settle = instructions.Settle(stage.spec.stage, TaskOutcome.SUCCEEDED, worker, tuple(tasks), fetch)
-        self._out.append(settle)
-        if stage.is_finished:
-            self._advance(stage.job)
-
-    def _fail_attempt(self, task: TaskState, worker: WorkerState) -> None:
-        self._note(task, worker, End.FAILED, "the task raised")
-        task.failures += 1
-        self._leave(task, worker)
-        if task.failures >= task.stage.spec.task_attempts.get(task.id, task.stage.spec.attempts):
-            self._fail(task)
-        else:
-            self._requeue(task, Cause.RETRIED)
-
-    def _miss_inputs(self, task: TaskState, worker: WorkerState, missing: Sequence[tuple[int, str]]) -> None:
-        self._note(task, worker, End.INPUTS_MISSING, f"{len(missing)} inputs were not found")
-        task.misses += 1
-        self._leave(task, worker)
-        if task.misses >= MISSES:
-            self._fail(task)
-            return
-        lost = [self.tasks[number] for number, source in missing if recovery.is_at(self, number, source)]
-        recovery.lose_results(self, lost)
-        needed = recovery.find_missing(self, task)
-        if needed:
-            self.move(task, Cause.INPUTS_LOST)
-            recovery.wait_for(self, task, needed)
-        else:
-            self._requeue(task, Cause.RETRIED)
-
-    def _on_attempts_returned(self, event: events.AttemptsReturned) -> None:
-        worker = self.workers.get(event.worker)
-        if worker is None:
-            return
-        worker.taking_back = False
-        self._launcher.consider(worker)
-        for number, attempt in reversed(event.attempts):
-            task = worker.running.get(number)
-            if task is None or task.number != attempt:
-                worker.zombies.pop((number, attempt), None)
-                continue
-            self._leave(task, worker)
-            self._requeue(task, Cause.RETURNED)
-
-    def _leave(self, task: TaskState, worker: WorkerState) -> None:
-        """The current attempt of a task is over."""
-        del worker.running[task.id]
-        task.worker = None
-        task.stage.pending -= 1
-        task.stage.job.pending -= 1
-
-    def _requeue(self, task: TaskState, cause: Cause) -> None:
+    def fail(self, task: TaskState, cause: Cause, reason: str = "") -> None:
+        """A task has failed for good, and its job with it if that is more than is tolerated."""
         self.move(task, cause)
-        missing = recovery.find_missing(self, task)
-        if missing:
-            self.move(task, Cause.INPUTS_LOST)
-            recovery.wait_for(self, task, missing)
-        else:
-            task.stage.ready.appendleft(task)
-
-    def _fail(self, task: TaskState) -> None:
-        self.move(task, Cause.FAILED)
         stage = task.stage
-        tasks = ((task.id, task.number),)
         stage.unfinished -= 1
-        self._out.append(instructions.Settle(stage.spec.stage, TaskOutcome.FAILED, "", tasks))
-        if not stage.job.spec.independent:
+        stage.job.unfinished -= 1
+        stage.failed += 1
+        tasks = ((task.id, task.number),)
+        self.out.append(instructions.Settle(stage.spec.stage, TaskOutcome.FAILED, "", tasks, reason=reason))
+        if stage.job.spec.independent or stage.failed <= stage.spec.max_failures:
+            self._go_on_without([task])
+        else:
             self._end(stage.job, TaskOutcome.FAILED, failed=task.id)
-            return
-        if stage.growing:
-            del stage.tasks[task.id]
-            del self.tasks[task.id]
-        if stage.is_finished:
-            self._advance(stage.job)
 
-    def _note(self, task: TaskState, worker: WorkerState, end: End, reason: str) -> None:
-        self._out.append(instructions.NoteAttempt(task.id, task.number, worker.name, end, reason))
+    def _on_tasks_cancelled(self, event: events.TasksCancelled) -> None:
+        tasks = [self.tasks[number] for number in event.tasks if number in self.tasks]
+        self._cancel([task for task in tasks if task.state is not State.DONE], event.reason)
+
+    def _cancel(self, tasks: Iterable[TaskState], reason: str) -> None:
+        cancelled = []
+        for task in tasks:
+            if task.state is State.DONE:
+                continue
+            if task.state is State.PENDING:
+                self.attempts.abandon(task)
+            elif task.state is State.READY:
+                task.stage.ready.remove(task)
+            self.move(task, Cause.CANCELLED)
+            task.delayed = False
+            stage = task.stage
+            stage.unfinished -= 1
+            stage.job.unfinished -= 1
+            cancelled.append(task)
+            settle = instructions.Settle(
+                stage.spec.stage, TaskOutcome.CANCELLED, "", ((task.id, task.number),), reason=reason
+            )
+            self.out.append(settle)
+        self._go_on_without(cancelled)
+
+    def _go_on_without(self, tasks: list[TaskState]) -> None:
+        """These tasks have no result and will have none. Tasks that were to come after them are cancelled too."""
+        for task in tasks:
+            task.absent = True
+            doomed = [each for gate in task.feeds or () if gate.is_order for each in gate.consumers]
+            for consumer in gates.open_for(task):
+                if not doomed or consumer not in doomed:
+                    self.unblock(consumer)
+            if task.stage.growing:
+                self.forget(task)
+            if doomed:
+                self._cancel(doomed, "a task that it was to come after did not succeed")
+        for stage in {task.stage.spec.stage: task.stage for task in tasks}.values():
+            self.advance(stage)
 
     # Results
 
     def _on_results_delivered(self, event: events.ResultsDelivered) -> None:
         released: dict[str, list[int]] = {}
+        stages: dict[int, StageState] = {}
         for number in event.tasks:
             task = self.tasks.get(number)
             if task is None or not task.available or task.worker is None:
@@ -345,23 +308,44 @@ class Scheduler:
             del task.worker.kept[number]
             task.available = False
             task.worker = None
-            stage = task.stage
+            stage = stages[task.stage.spec.stage] = task.stage
             stage.unfinished -= 1
+            stage.job.unfinished -= 1
             if stage.growing:
-                del stage.tasks[number]
-                del self.tasks[number]
-            if stage.is_finished:
-                self._advance(stage.job)
+                self.forget(task)
+        for stage in stages.values():
+            self.advance(stage)
         for name, tasks in released.items():
-            self._out.append(instructions.Release(name, tuple(tasks)))
+            self.out.append(instructions.Release(name, tuple(tasks)))
 
     def _on_results_lost(self, event: events.ResultsLost) -> None:
         recovery.lose_results(
             self, [self.tasks[number] for number in event.tasks if recovery.is_at(self, number, event.worker)]
         )
 
-    def _on_time_reached(self, _: events.TimeReached) -> None:
-        """The launcher does what there is to do, as after every event."""
+    # Places
+
+    def _on_places_scored(self, event: events.PlacesScored) -> None:
+        stage = self.stages.get(event.stage)
+        if stage is not None:
+            stage.scores = event.scores
+            stage.task_scores = event.task_scores
+            for task in stage.ready.clear():
+                self._push(task)
+
+    def queue(self, task: TaskState, *, first: bool = False) -> None:
+        """A task is ready: queue it by how urgent it is and where it wants to run."""
+        self._push(task, first=first)
+        self._launcher.note(task.stage)
+
+    def _push(self, task: TaskState, *, first: bool = False) -> None:
+        stage = task.stage
+        spec = stage.spec
+        scores = stage.task_scores.get(task.id, stage.scores) if stage.task_scores else stage.scores
+        if not scores:
+            scores = preferred_by_inputs(gates.weigh_inputs(self, task)) if task.gates else _NO_SCORES
+        priority = spec.task_priorities.get(task.id, spec.priority) if spec.task_priorities else spec.priority
+        stage.ready.push(task, priority, scores, task.avoid, first=first)
 
     # Transitions
 
@@ -373,17 +357,31 @@ class Scheduler:
         """
         before = task.state
         after = TRANSITIONS.get((before, cause))
+        story = task.stage.job.story
         if after is None:
-            story = [str(chapter) for chapter in self.story.of(task.id)]
+            told = [str(chapter) for chapter in story.of(task.id)]
             text = (
                 f"task {task.id} is {before or 'new'}: {cause!r} is forbidden. This is a bug in bndl, please report it."
             )
-            raise ForbiddenTransition("\n  ".join([text, *story]), story=story)
+            raise ForbiddenTransition("\n  ".join([text, *told]), story=told)
         worker = task.worker
         name = "" if worker is None else worker.name
-        self.story.log.append((self._now, task.id, before, after, cause, task.number, name))
+        story.log.append((self.now, task.id, before, after, cause, task.number, name))
         task.state = after
+        task.since = self.now
 
-    def _unblock(self, task: TaskState) -> None:
-        self.move(task, Cause.UNBLOCKED)
-        task.stage.ready.append(task)
+    def unblock(self, task: TaskState) -> None:
+        """Let a task be launched if there is nothing any more that it waits for."""
+        if task.state is State.BLOCKED and not task.missing and task.stage.is_open:
+            self.move(task, Cause.UNBLOCKED)
+            self.queue(task)
+
+    def delay(self, task: TaskState, seconds: float) -> None:
+        """Let a blocked task wait for the time of its next attempt, besides what it misses."""
+        task.missing = gates.count_missing(task) + 1
+        self._delays.add(self.now + seconds, task)
+
+    def forget(self, task: TaskState) -> None:
+        """A task of a growing stage is done."""
+        del task.stage.tasks[task.id]
+        del self.tasks[task.id]

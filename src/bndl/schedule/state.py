@@ -1,47 +1,77 @@
-"""What the scheduler knows. Plain data: the decisions are in ``scheduler``, ``placement`` and ``recovery``."""
+"""What the scheduler knows. Plain data: the decisions are in the modules beside this one."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Mapping
 
 from bndl.schedule.events import JobSpec, StageSpec
+from bndl.schedule.ready import Group, ReadyTasks
+from bndl.schedule.story import Story
 from bndl.schedule.transitions import State
 
-__all__ = ["JobState", "StageState", "TaskState", "WorkerState"]
+__all__ = ["Gate", "JobState", "StageState", "TaskState", "Twin", "WorkerState"]
+
+
+class Gate:
+    """Some consecutive tasks that others wait for. However many wait for it, each of its tasks is counted once."""
+
+    __slots__ = ("consumers", "is_order", "missing", "numbers")
+
+    def __init__(self, numbers: range, *, is_order: bool) -> None:
+        self.numbers = numbers
+        #: Whether the tasks must only have succeeded. Otherwise their results are needed.
+        self.is_order = is_order
+        #: How many of them are still to come.
+        self.missing = 0
+        self.consumers: list[TaskState] = []
 
 
 class TaskState:
     """A task."""
 
     __slots__ = (
+        "absent",
         "available",
+        "avoid",
+        "delayed",
         "failures",
+        "feeds",
+        "gates",
+        "given",
+        "group",
         "id",
-        "inputs",
         "losses",
         "misses",
         "missing",
         "number",
+        "since",
+        "size",
         "solo",
         "stage",
         "state",
         "suspect",
-        "waiters",
         "worker",
     )
 
-    def __init__(self, task: int, stage: StageState, inputs: tuple[range, ...]) -> None:
+    def __init__(self, task: int, stage: StageState) -> None:
         self.id = task
         self.stage = stage
-        self.inputs = inputs
         #: None until its first transition.
         self.state: State | None = None
-        #: The number of the last attempt.
+        #: When it came into that state.
+        self.since = 0.0
+        #: The number of the current attempt, or of the last one.
         self.number = 0
+        #: The highest number that was given to an attempt; more than ``number`` if there is, or was, a twin.
+        self.given = 0
         #: While it is pending: where its attempt is. While ``available``: where its result is. Otherwise None.
         self.worker: WorkerState | None = None
         #: Whether its result is kept in the store of ``worker``, which has it in ``kept`` then.
         self.available = False
+        #: Whether it is done without a result, and others go on without it.
+        self.absent = False
+        #: How many bytes its result has, once it has one.
+        self.size = 0
         #: Attempts that the user's code failed.
         self.failures = 0
         #: Attempts that certainly were executing when their worker was lost.
@@ -53,25 +83,51 @@ class TaskState:
         self.suspect = False
         #: Whether the current attempt was launched straight into a free slot.
         self.solo = False
-        #: How many results it waits for, one by one; the barrier before its stage is not counted.
+        #: Workers where it failed, to be used again only if no other one will have it.
+        self.avoid: tuple[str, ...] = ()
+        #: What it waits for, or waited for.
+        self.gates: tuple[Gate, ...] = ()
+        #: While it is blocked: how many of its gates miss something, and one more while it is ``delayed``.
         self.missing = 0
-        #: The tasks that wait for its result, one by one.
-        self.waiters: list[TaskState] | None = None
+        #: Whether it waits for the time of its next attempt.
+        self.delayed = False
+        #: The gates that it is part of.
+        self.feeds: list[Gate] | None = None
+        #: While it is ready: what it is queued in.
+        self.group: Group | None = None
+
+
+class Twin:
+    """The second attempt of a straggler."""
+
+    __slots__ = ("number", "worker")
+
+    def __init__(self, worker: WorkerState, number: int) -> None:
+        self.worker = worker
+        self.number = number
 
 
 class StageState:
-    """A stage. It is open once the stages before it are done, and stays open when results of those are lost."""
+    """A stage. It is open once the stages that it is after are done, and stays open when results of those are lost."""
 
     __slots__ = (
+        "count",
+        "failed",
+        "followers",
         "growing",
+        "has_passed",
         "is_open",
         "job",
         "mean_seconds",
         "pending",
         "ready",
+        "scores",
+        "seconds",
         "spec",
+        "task_scores",
         "tasks",
         "unfinished",
+        "waits",
     )
 
     def __init__(self, spec: StageSpec, job: JobState) -> None:
@@ -79,16 +135,30 @@ class StageState:
         self.job = job
         self.is_open = False
         self.growing = spec.growing
+        #: How many stages it still waits for.
+        self.waits = 0
+        #: The stages that wait for it.
+        self.followers: list[StageState] = []
+        #: Whether it was finished once, and those that follow were told.
+        self.has_passed = False
         #: All its tasks, but for those of a growing stage that are done.
         self.tasks: dict[int, TaskState] = {}
         #: Its ready tasks, in the order in which they are to be launched.
-        self.ready: deque[TaskState] = deque()
+        self.ready = ReadyTasks()
         #: How many tasks are not done, or done with a result that is yet to be delivered.
         self.unfinished = 0
-        #: How many tasks are pending.
+        #: How many attempts are under way that are waited for.
         self.pending = 0
+        #: How many tasks have failed.
+        self.failed = 0
         #: What an attempt takes a worker, recent ones counting most; None before the first one.
         self.mean_seconds: float | None = None
+        #: What all attempts that succeeded took together, and how many they were.
+        self.seconds = 0.0
+        self.count = 0
+        #: How much workers are wanted, for all tasks and for those that differ.
+        self.scores: Mapping[str, int] = spec.scores
+        self.task_scores: Mapping[int, Mapping[str, int]] = spec.task_scores
 
     @property
     def is_finished(self) -> bool:
@@ -97,6 +167,8 @@ class StageState:
 
     def note_seconds(self, mean: float, count: int) -> None:
         """Take ``count`` more attempts that took ``mean`` seconds each into account."""
+        self.seconds += mean * count
+        self.count += count
         if self.mean_seconds is None:
             self.mean_seconds = mean
         else:
@@ -107,15 +179,21 @@ class StageState:
 class JobState:
     """A job that is not over."""
 
-    __slots__ = ("current", "pending", "spec", "stages")
+    __slots__ = ("is_paused", "order", "pending", "spec", "stages", "story", "unfinished")
 
-    def __init__(self, spec: JobSpec) -> None:
+    def __init__(self, spec: JobSpec, order: int) -> None:
         self.spec = spec
         self.stages = [StageState(stage, self) for stage in spec.stages]
-        #: Index of the last stage that is open.
-        self.current = -1
-        #: How many tasks are pending.
+        #: Which job it is, as they were submitted.
+        self.order = order
+        #: How many attempts are under way that are waited for.
         self.pending = 0
+        #: How many tasks of its stages are unfinished.
+        self.unfinished = 0
+        #: Whether nothing more of it is to be launched for now.
+        self.is_paused = False
+        #: The last transitions of its tasks.
+        self.story = Story()
 
 
 class WorkerState:
@@ -126,7 +204,7 @@ class WorkerState:
     def __init__(self, name: str, concurrency: int, now: float) -> None:
         self.name = name
         self.concurrency = concurrency
-        #: The tasks whose current attempt it has, in the order in which they were launched.
+        #: The tasks of which it has an attempt that is waited for, in the order in which they were launched.
         self.running: dict[int, TaskState] = {}
         #: Abandoned attempts, as (task, number), that it has not confirmed: they still take room.
         self.zombies: dict[tuple[int, int], None] = {}

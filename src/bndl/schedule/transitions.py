@@ -2,7 +2,8 @@
 
 Two rules stand above the table:
 
-1. A task has at most one current attempt, and it has one exactly while it is pending.
+1. A task has a current attempt exactly while it is pending. A straggler may have a second one, its twin; whichever
+   succeeds first is the one that counts.
 2. Whatever is not in the table is a bug: ``move`` raises ``ForbiddenTransition`` with the task's story.
 
 The diagram in the documentation is generated from the table (``diagram``).
@@ -19,7 +20,7 @@ __all__ = ["TRANSITIONS", "Cause", "State", "diagram"]
 class State(StrEnum):
     """Where a task is in its life."""
 
-    #: Something it needs is not there yet: the barrier before its stage, or the result of another task.
+    #: Something it needs is not there yet: the barrier before its stage, another task, or the time of its next attempt.
     BLOCKED = "blocked"
     #: It could be launched if a worker had room.
     READY = "ready"
@@ -39,12 +40,14 @@ class Cause(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     RETRIED = "failed, tried again"
+    DELAYED = "failed, tried again later"
     RETURNED = "taken back"
     WORKER_LOST = "worker lost"
     INPUTS_LOST = "inputs lost"
     RESULT_LOST = "result lost"
     RESULT_AND_INPUTS_LOST = "result and inputs lost"
     CANCELLED = "cancelled"
+    FORBIDDEN = "no worker may run it"
 
 
 #: (state, cause) -> state. ``None`` is the state before a task is known.
@@ -56,10 +59,12 @@ TRANSITIONS: Mapping[tuple[State | None, Cause], State] = {
     (State.READY, Cause.LAUNCHED): State.PENDING,
     (State.READY, Cause.INPUTS_LOST): State.BLOCKED,
     (State.READY, Cause.CANCELLED): State.DONE,
+    (State.READY, Cause.FORBIDDEN): State.DONE,
     (State.PENDING, Cause.SUCCEEDED): State.DONE,
     (State.PENDING, Cause.FAILED): State.DONE,
     (State.PENDING, Cause.CANCELLED): State.DONE,
     (State.PENDING, Cause.RETRIED): State.READY,
+    (State.PENDING, Cause.DELAYED): State.BLOCKED,
     (State.PENDING, Cause.RETURNED): State.READY,
     (State.PENDING, Cause.WORKER_LOST): State.READY,
     (State.PENDING, Cause.INPUTS_LOST): State.BLOCKED,

@@ -1,0 +1,122 @@
+"""Stragglers are started a second time on idle slots, in stages that ask for it; the first result wins.
+
+A straggler is a task that has been under way for much longer than its stage's tasks take on average, while at least
+half of them are done and none is left to be launched. (Backup tasks: Dean and Ghemawat, OSDI 2004, p. 140; how to tell
+stragglers: Zaharia and others, OSDI 2008, p. 29.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from bndl.schedule import gates
+from bndl.schedule.instructions import Attempt, Launch
+from bndl.schedule.placement import LOOKAHEAD
+from bndl.schedule.state import StageState, TaskState, Twin, WorkerState
+
+if TYPE_CHECKING:
+    from bndl.schedule.scheduler import Scheduler
+
+__all__ = ["SLOW", "Speculator", "threshold"]
+
+#: How many times the average a straggler takes, at least.
+SLOW = 2.0
+
+
+def threshold(stage: StageState) -> float | None:
+    """After how many seconds an attempt of a stage is a straggler; None as long as too little is known."""
+    if not stage.count or 2 * stage.count < len(stage.tasks):
+        return None
+    average = stage.seconds / stage.count
+    return max(SLOW * average, average + LOOKAHEAD)
+
+
+class Speculator:
+    """Launches second attempts for a scheduler.
+
+    Args:
+        scheduler: whose tasks and workers they are.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        #: Stages to look at, and when there can be a straggler at the earliest.
+        self._stages: dict[int, StageState] = {}
+        self._looks: dict[int, float] = {}
+
+    def watch(self, stage: StageState) -> None:
+        """A task of a stage that wants this was launched."""
+        self._stages[stage.spec.stage] = stage
+
+    def forget(self, stage: StageState) -> None:
+        """A stage is over."""
+        self._stages.pop(stage.spec.stage, None)
+        self._looks.pop(stage.spec.stage, None)
+
+    def launch(self, idle: Mapping[str, WorkerState]) -> float | None:
+        """Launch second attempts on idle slots. Returns when to look again, if at all."""
+        earliest = None
+        for number, stage in self._stages.items():
+            slow = threshold(stage)
+            if slow is None or stage.ready or not stage.pending:
+                continue
+            look = self._looks.get(number, 0.0)
+            if look <= self._scheduler.now:
+                look = self._looks[number] = self._look(stage, slow, idle)
+            if earliest is None or look < earliest:
+                earliest = look
+        return earliest
+
+    def _look(self, stage: StageState, slow: float, idle: Mapping[str, WorkerState]) -> float:
+        """Launch second attempts of what is slow by now. Returns when more can be slow at the earliest."""
+        now = self._scheduler.now
+        earliest = now + slow
+        for task in self._executing(stage):
+            due = task.since + slow
+            if due > now:
+                earliest = min(earliest, due)
+            elif self._is_allowed(stage):
+                place = self._find_place(task, idle)
+                if place is not None:
+                    self._launch(task, place)
+        return earliest
+
+    def _executing(self, stage: StageState) -> Iterator[TaskState]:
+        """The tasks of a stage that are certainly executing, and only once."""
+        for worker in self._scheduler.workers.values():
+            for position, task in enumerate(list(worker.running.values())):
+                if position >= worker.concurrency:
+                    break
+                if task.stage is stage and task.id not in self._scheduler.attempts.twins and not task.suspect:
+                    yield task
+
+    def _is_allowed(self, stage: StageState) -> bool:
+        scheduler = self._scheduler
+        limits = (
+            (stage.spec.concurrency, stage.pending),
+            (stage.job.spec.concurrency, stage.job.pending),
+            (scheduler.concurrency, scheduler.pending),
+        )
+        return not stage.job.is_paused and all(not limit or pending < limit for limit, pending in limits)
+
+    def _find_place(self, task: TaskState, idle: Mapping[str, WorkerState]) -> WorkerState | None:
+        scores = task.stage.task_scores.get(task.id, task.stage.scores)
+        for name, worker in idle.items():
+            if worker is not task.worker and worker.free > 0 and name not in task.avoid and scores.get(name, 0) >= 0:
+                return worker
+        return None
+
+    def _launch(self, task: TaskState, worker: WorkerState) -> None:
+        scheduler = self._scheduler
+        stage = task.stage
+        task.given += 1
+        scheduler.attempts.twins[task.id] = Twin(worker, task.given)
+        if not worker.running:
+            worker.heard = scheduler.now
+        worker.running[task.id] = task
+        stage.pending += 1
+        stage.job.pending += 1
+        scheduler.pending += 1
+        attempt = Attempt(task.id, task.given, gates.find_sources(scheduler, task), twin=True)
+        scheduler.out.append(Launch(worker.name, stage.spec.stage, (attempt,)))
