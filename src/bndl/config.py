@@ -24,6 +24,8 @@ class Config:
         chunk_bytes: how much of a large result is asked for at a time.
         store_bytes: how much memory a node's kept results may take before they are moved to disk.
         max_result_bytes: how large a result may be that goes to the driver; larger ones can only stay on workers.
+        cancel_grace: a task that is cancelled, or out of time, is told so at once. After so many seconds an exception
+            is raised in it, and after as many more its worker's process ends.
         max_restarts: how many times in a row a local worker that does not stay up is started again.
     """
 
@@ -37,4 +39,5 @@ class Config:
     chunk_bytes: int = 4 * MEBIBYTE
     store_bytes: int = 1024 * MEBIBYTE
     max_result_bytes: int = 16 * 1024 * MEBIBYTE
+    cancel_grace: float = 1.0
     max_restarts: int = 5

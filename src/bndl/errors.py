@@ -16,6 +16,8 @@
     ├── TaskError                    the user's code did not succeed
     │   ├── TaskFailed               a task failed in its last attempt
     │   ├── TaskCancelled            a task or its job was cancelled
+    │   ├── TaskTimeout              an attempt took longer than its timeout
+    │   ├── InputFailed              a task used the result of a task that failed
     │   ├── ResultTooLarge           a result does not fit where it must go
     │   └── RemoteException          stands for a user's exception that could not travel
     ├── ClusterError                 the cluster is not as it has to be
@@ -28,6 +30,8 @@
     │   └── CallTimeout              a peer did not answer in time
     └── InternalError                a bug in bndl
         └── ForbiddenTransition      an event that the task's state does not allow
+
+Outside of the tree are ``RemoteTraceback``, ``TaskInterrupted`` and ``ClusterUnstableWarning``, which are no errors.
 
 The user's mistakes, lost workers and bndl's own bugs are different branches. Facts are attributes, the text ends with
 the next step, and every error survives pickling: an error is rebuilt from the keyword arguments it was made with.
@@ -48,6 +52,7 @@ __all__ = [
     "EmptyStage",
     "ForbiddenTransition",
     "ForeignRef",
+    "InputFailed",
     "InternalError",
     "InvalidJob",
     "InvalidOption",
@@ -63,6 +68,8 @@ __all__ = [
     "TaskCancelled",
     "TaskError",
     "TaskFailed",
+    "TaskInterrupted",
+    "TaskTimeout",
     "TooFewWorkers",
     "UserError",
     "VersionMismatch",
@@ -209,6 +216,39 @@ class TaskFailed(TaskError):
 
 class TaskCancelled(TaskError):
     """A task or its job was cancelled before it had a result."""
+
+
+class TaskTimeout(TaskError, TimeoutError):
+    """An attempt took longer than its timeout. The remote traceback shows where it was.
+
+    Attributes:
+        task: the task's name, such as ``parse[3]``.
+        timeout: in seconds.
+    """
+
+    task: str
+    timeout: float
+
+
+class TaskInterrupted(KeyboardInterrupt):
+    """Raised by bndl in a task, wherever it is, that was cancelled or is out of time and has not ended by itself.
+
+    It may be caught to clean up, and is to be let through. It is no ``Exception``, so that ``except Exception`` does
+    not catch it, and it is a ``KeyboardInterrupt``, because that is what other code, such as asyncio, takes for an
+    order to stop.
+    """
+
+
+class InputFailed(TaskError):
+    """A task used the result of a task that has none: it failed or was cancelled, which its stage tolerates.
+
+    Attributes:
+        stage: the name of that task's stage.
+        index: which task of the stage it is, counted from 0.
+    """
+
+    stage: str
+    index: int
 
 
 class ResultTooLarge(TaskError, MemoryError):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from bndl.config import Config
-from bndl.execute.payloads import Packer
+from bndl.errors import InputFailed
+from bndl.execute.failures import rebuild
+from bndl.execute.payloads import Packer, unpack
+from bndl.execute.refs import Ref, Results
 from bndl.execute.store import Store
 from bndl.execute.worker import Worker
 from bndl.net import messages
 from bndl.net.memory import MemoryNetwork, VirtualTime
-from bndl.net.messages import Finished, Message, NodeInfo
+from bndl.net.messages import Finished, Message, NodeInfo, Result
 from bndl.testing.nodes import NodeLoop, VirtualParts
 
 CONFIG = Config(inline_bytes=100)
@@ -50,9 +53,14 @@ class Bench:
         self.worker.peer_lost("driver", "the test says so")
 
     @property
+    def results(self) -> list[Result]:
+        """What was reported."""
+        return [each for message in self.sent if isinstance(message, Finished) for each in message.results]
+
+    @property
     def kinds(self) -> list[int]:
         """How the attempts ended that were reported."""
-        return [each.kind for message in self.sent if isinstance(message, Finished) for each in message.results]
+        return [each.kind for each in self.results]
 
 
 def define(function: Any = return_much, *, fetched: bool = False) -> messages.Define:
@@ -88,8 +96,7 @@ def test_what_a_lost_driver_wanted_is_not_done_in_the_name_of_its_next_tenancy()
     bench.lose_driver()
     bench.receive(define(), launch(2))
     bench.time.run(5.0)
-    results = [each.number for message in bench.sent if isinstance(message, Finished) for each in message.results]
-    assert results == [2]
+    assert [each.number for each in bench.results] == [2]
 
 
 def test_a_result_of_a_stage_that_was_forgotten_in_the_meantime_is_not_kept() -> None:
@@ -120,3 +127,58 @@ def test_a_driver_that_is_lost_before_it_gave_the_function_is_not_told_of_a_fail
     bench.lose_driver()
     bench.time.run(1.0)
     assert bench.kinds == []
+
+
+# Inputs that there are none of, because their stage tolerates failures
+
+
+class Named(NamedTuple):
+    """A stage whose results are referred to."""
+
+    name: str
+    first_task: int
+
+
+EARLIER = Named("earlier", 3 << 32)
+
+
+def take(item: Any) -> Any:
+    return item
+
+
+def launch_with(item: Any, sources: Sequence[tuple[str, Sequence[int]]]) -> messages.Launch:
+    return messages.Launch(STAGE, [messages.Attempt(TASK, 1, Packer().pack(item), sources)])
+
+
+def keep_three(bench: Bench) -> None:
+    for index in range(3):
+        bench.store.put(("driver", messages.Space.RESULT, EARLIER.first_task + index), Packer().pack(index))
+
+
+def test_a_list_of_results_leaves_out_those_that_there_are_none_of() -> None:
+    bench = Bench()
+    keep_three(bench)
+    numbers = [EARLIER.first_task + index for index in range(5)]
+    sources = [("worker", numbers[:3]), ("", numbers[3:])]
+    bench.receive(define(take), launch_with([Results(EARLIER, range(5)), Ref(EARLIER, 1)], sources))
+    bench.time.run(1.0)
+    (result,) = bench.results
+    assert (result.kind, unpack(result.payload)) == (0, [[0, 1, 2], 1])
+
+
+def test_a_list_of_results_of_which_there_are_none_is_empty() -> None:
+    bench = Bench()
+    bench.receive(define(take), launch_with(Results(EARLIER, range(2)), [("", [3 << 32, (3 << 32) + 1])]))
+    bench.time.run(1.0)
+    assert unpack(bench.results[0].payload) == []
+
+
+def test_a_single_ref_to_a_result_that_there_is_none_of_raises_in_the_task() -> None:
+    bench = Bench()
+    bench.receive(define(take), launch_with((0, Ref(EARLIER, 4)), [("", [EARLIER.first_task + 4])]))
+    bench.time.run(1.0)
+    (result,) = bench.results
+    _, error = rebuild(result.payload)
+    assert (result.kind, type(error)) == (1, InputFailed)
+    assert "earlier[4]" in str(error)
+    assert vars(error)["index"] == 4

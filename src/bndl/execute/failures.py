@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from collections.abc import Iterable
 
 import cloudpickle
 import msgspec
 
-from bndl.errors import RemoteException, RemoteTraceback
+from bndl.errors import RemoteException, RemoteTraceback, TaskInterrupted
+from bndl.execute.texts import cut, cut_middle, plain
 
-__all__ = ["Failure", "describe", "rebuild"]
+__all__ = ["Failure", "describe", "matches", "rebuild"]
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -20,13 +22,15 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
         kind: the qualified name of its class.
         text: ``str()`` of it.
         trace: the traceback, as text.
-        pickled: the exception itself; empty if it cannot be pickled.
+        pickled: the exception itself; empty if it cannot be pickled, or is large.
+        bases: the qualified names of its class and of its base classes, all with their module, for ``matches``.
     """
 
     kind: str
     text: str
     trace: str
     pickled: bytes = b""
+    bases: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -35,12 +39,21 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.kind}: {first}" if first else self.kind
 
 
+#: Of the text, in characters.
+_MOST_TEXT = 16 << 10
+#: Of the traceback, in characters.
+_MOST_TRACE = 128 << 10
+#: Of the exception itself, in bytes.
+_MOST_PICKLED = 1 << 20
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Failure)
 
 
 def describe(error: BaseException, skip_frames: int = 0) -> bytes:
-    """An exception in a form that always travels.
+    """An exception in a form that always travels, and in a message, so it is not large.
+
+    The user's code that it calls may raise what it wants; only ``TaskInterrupted`` is let through.
 
     Args:
         error: the exception.
@@ -56,13 +69,29 @@ def describe(error: BaseException, skip_frames: int = 0) -> bytes:
     )
     try:
         text = str(error)
-    except Exception as inner:  # noqa: BLE001 - the user's __str__
+    except TaskInterrupted:
+        raise
+    except BaseException as inner:  # noqa: BLE001 - the user's __str__
         text = f"(its __str__ raised {type(inner).__name__})"
     try:
         lines = traceback.format_exception(kind, error, trace)
-    except Exception:  # noqa: BLE001 - the user's __str__ or __repr__ again
+    except TaskInterrupted:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's __str__ or __repr__ again
         lines = [*traceback.format_tb(trace), f"{name}: {text}\n"]
-    return _encoder.encode(Failure(name, text, "".join(lines), _pickle(error)))
+    bases = tuple(_qualified_name(base) for base in kind.__mro__ if issubclass(base, BaseException))
+    text = cut(plain(text), _MOST_TEXT)
+    shown = cut_middle(plain("".join(lines)), _MOST_TRACE)
+    return _encoder.encode(Failure(name, text, shown, _pickle(error), bases))
+
+
+def matches(payload: bytes, types: Iterable[type[BaseException]]) -> bool:
+    """Whether a described exception is an instance of one of these types; they are compared by their names.
+
+    So the exception is not unpickled, and it need not be possible.
+    """
+    bases = _decoder.decode(payload).bases
+    return any(_qualified_name(kind) in bases for kind in types)
 
 
 def rebuild(payload: bytes) -> tuple[Failure, BaseException]:
@@ -72,21 +101,29 @@ def rebuild(payload: bytes) -> tuple[Failure, BaseException]:
     if failure.pickled:
         try:
             error = pickle.loads(failure.pickled)  # noqa: S301 - from authenticated peers only
-        except Exception:  # noqa: BLE001 - the user's class, which may not exist here
+        except BaseException:  # noqa: BLE001 - the user's class, which may not exist here, and may raise what it wants
             error = None
     if not isinstance(error, BaseException):
-        text = f"{failure.line}\nThe exception itself could not be sent; make its class picklable to get it."
+        text = (
+            f"{failure.line}\nThe exception itself could not be sent; make its class picklable, and small, to get it."
+        )
         error = RemoteException(text, kind=failure.kind, text=failure.text)
     error.__cause__ = RemoteTraceback(failure.trace)
     return failure, error
+
+
+def _qualified_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _pickle(error: BaseException) -> bytes:
     """The exception pickled, or nothing if it would not arrive."""
     try:
         pickled: bytes = cloudpickle.dumps(error, protocol=5)
-        if isinstance(pickle.loads(pickled), BaseException):  # noqa: S301 - made on the line before
+        if len(pickled) <= _MOST_PICKLED and isinstance(pickle.loads(pickled), BaseException):  # noqa: S301 - made here
             return pickled
-    except Exception:  # noqa: BLE001, S110 - whatever the user's class raises; it is described instead
+    except TaskInterrupted:
+        raise
+    except BaseException:  # noqa: BLE001, S110 - whatever the user's class raises; it is described instead
         pass
     return b""

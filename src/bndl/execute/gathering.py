@@ -49,7 +49,7 @@ class Gathering:
             numbers = [self.attempt.task]
             self._transfer.fetch(self.driver, self.driver, Space.ARGUMENTS, numbers, self._take_arguments)
         for node, tasks in self.attempt.sources:
-            if node != self._here and tasks:
+            if node and node != self._here and tasks:  # without a node: there is no result
                 self._open += 1
                 self._fetch(node, list(tasks))
         self._close_one()

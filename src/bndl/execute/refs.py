@@ -2,7 +2,8 @@
 
 In a task's arguments a ``Ref`` stands for the result of another task, and ``Results`` for the list of the results of
 several. They can be at any depth of the arguments. Where the arguments are unpickled, on the worker, the values are put
-in their place: they were fetched before.
+in their place: they were fetched before. Where a stage tolerates failures a task may have no result: a list of results
+leaves it out, and a single ``Ref`` raises ``InputFailed``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Protocol, overload
 
-__all__ = ["Ref", "Results", "Source", "provided"]
+from bndl.errors import InputFailed
+
+__all__ = ["NO_RESULT", "Ref", "Results", "Source", "provided"]
+
+
+#: In the place of a result that there is none of: its task failed or was cancelled for good.
+NO_RESULT = object()
 
 
 class Source(Protocol):
@@ -44,7 +51,7 @@ class Ref:
 
     def replacement(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """What is pickled instead: on the worker it gives the value."""
-        return _value, (self.tasks.start,)
+        return _value, (self.tasks.start, self.stage.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _refuse(self)
@@ -123,7 +130,10 @@ _inputs = threading.local()
 
 
 class provided:  # noqa: N801 - a context manager, used like a function
-    """While it is entered, refs that are unpickled in this thread are replaced by what ``lookup`` gives."""
+    """While it is entered, refs that are unpickled in this thread are replaced by what ``lookup`` gives.
+
+    ``NO_RESULT`` is left out of lists, and is an ``InputFailed`` for a single ref.
+    """
 
     __slots__ = ("_before", "_lookup")
 
@@ -138,10 +148,19 @@ class provided:  # noqa: N801 - a context manager, used like a function
         _inputs.lookup = self._before
 
 
-def _value(task: int) -> Any:
-    return _inputs.lookup(task)
+def _value(task: int, stage: str) -> Any:
+    value = _inputs.lookup(task)
+    if value is NO_RESULT:
+        index = task & 0xFFFFFFFF
+        text = (
+            f"there is no result of {stage}[{index}]: it failed or was cancelled, which its stage tolerates. Take the "
+            "results as a list, such as stage.results: it leaves out those that are not there."
+        )
+        raise InputFailed(text, stage=stage, index=index)
+    return value
 
 
 def _values(start: int, stop: int, step: int) -> list[Any]:
     lookup = _inputs.lookup
-    return [lookup(task) for task in range(start, stop, step)]
+    values = [lookup(task) for task in range(start, stop, step)]
+    return [value for value in values if value is not NO_RESULT]

@@ -19,7 +19,7 @@ from bndl.execute.definitions import Definition, Tenancy
 from bndl.execute.gathering import Gathering
 from bndl.execute.outbox import DELAY, Outbox
 from bndl.execute.payloads import Packer, unpack
-from bndl.execute.refs import provided
+from bndl.execute.refs import NO_RESULT, provided
 from bndl.execute.slots import Prepared, Slots
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
@@ -291,7 +291,8 @@ class Worker:
             define.job_name, define.stage_name, index, attempt.number, self.name, driver, attempt.task
         )
         if attempt.sources:
-            with provided(lambda task: self._input(prepared, task)):
+            none = {task for node, tasks in attempt.sources if not node for task in tasks}
+            with provided(lambda task: NO_RESULT if task in none else self._input(prepared, task)):
                 argument = unpack(attempt.arguments)
         else:
             argument = unpack(attempt.arguments)

@@ -23,12 +23,14 @@ __all__ = [
     "Forget",
     "Hello",
     "Launch",
+    "Line",
     "Message",
     "NodeInfo",
     "Part",
     "Release",
     "Result",
     "Returned",
+    "Said",
     "Space",
     "TakeBack",
     "decode",
@@ -97,13 +99,17 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
         task: the task's number.
         number: which attempt, counted from 1.
         arguments: pickled; empty if they are to be fetched from the sender.
-        sources: where the results are that the arguments refer to: each node with tasks' numbers.
+        sources: where the results are that the arguments refer to: each node with tasks' numbers. With an empty name
+            in the place of a node: tasks that have no result, because they failed or were cancelled for good, which
+            their stage tolerates.
+        timeout: seconds that it may execute; 0 for no limit.
     """
 
     task: int
     number: int
     arguments: bytes
     sources: Sequence[tuple[str, Sequence[int]]] = ()
+    timeout: float = 0.0
 
 
 class Launch(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -143,7 +149,8 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         task: the task's number.
         number: which attempt of it.
-        kind: 0 succeeded, 1 failed, 2 inputs missing, 3 abandoned before it began.
+        kind: 0 succeeded, 1 failed, 2 inputs missing, 3 abandoned: it did not begin, or it ended because nobody waits
+            for it any more.
         seconds: how long the slot was taken.
         payload: the pickled result, unless it is stored; or the description of the error.
         stored: whether the result is in the worker's store.
@@ -247,6 +254,36 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag=12):
     payload: bytes
 
 
+class Line(msgspec.Struct, frozen=True, array_like=True):
+    """Something that a task printed or logged.
+
+    Attributes:
+        task: the task's number.
+        attempt: which attempt of it.
+        source: ``stdout``, ``stderr``, or the name of the logger.
+        level: as in ``logging``; ``INFO`` for stdout, ``WARNING`` for stderr.
+        text: one line, without its end; what was logged may have several.
+    """
+
+    task: int
+    attempt: int
+    source: str
+    level: int
+    text: str
+
+
+class Said(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """What tasks printed and logged, in order. A result comes after all that its task said.
+
+    Attributes:
+        lines: what was said.
+        dropped: how many lines more there were since the last of these messages, over what a worker may send.
+    """
+
+    lines: Sequence[Line]
+    dropped: int = 0
+
+
 Message = (
     Hello
     | Define
@@ -261,6 +298,7 @@ Message = (
     | Fetched
     | Call
     | Answer
+    | Said
 )
 
 _encoder = msgspec.msgpack.Encoder()
