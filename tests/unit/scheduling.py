@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -66,10 +66,10 @@ class Scheduling:
     def stage(
         self,
         tasks: int,
-        inputs: dict[int, Sequence[range]] | None = None,
+        inputs: Mapping[int, Sequence[range]] | None = None,
         *,
         attempts: int = 1,
-        task_attempts: dict[int, int] | None = None,
+        task_attempts: Mapping[int, int] | None = None,
         losses: int = 3,
         concurrency: int = 0,
         kept: bool = False,
