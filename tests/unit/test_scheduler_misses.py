@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bndl.schedule.attempts import MISSES
 from bndl.schedule.instructions import End, Instruction, TaskOutcome
-from bndl.schedule.scheduler import MISSES
 from tests.unit.scheduling import Scheduling, attempt, fail, failed, finish, launch, missed, note, settle, succeeded
 
 NOT_FOUND = (End.INPUTS_MISSING, "1 inputs were not found")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bndl.schedule.instructions import End, Instruction, Launch, TakeBack, WakeAt
-from bndl.schedule.launching import PATIENCE
+from bndl.schedule.rebalancing import PATIENCE
 from tests.unit.scheduling import (
     Scheduling,
     gave_up,
@@ -55,7 +55,7 @@ def requests(instructions: list[Instruction]) -> list[Instruction]:
 def test_a_silent_worker_is_asked_for_what_it_has_not_started() -> None:
     scheduling = stuck()
     scheduling.now = DUE - 0.001
-    assert scheduling.wake() == [WakeAt(DUE)]
+    assert scheduling.wake() == []
     scheduling.now = DUE
     assert scheduling.wake() == [take_back("a", *QUEUED)]
 
@@ -105,9 +105,9 @@ def test_what_it_finished_meanwhile_is_as_good_as_any() -> None:
 def test_a_worker_that_speaks_is_not_stuck() -> None:
     scheduling = stuck()
     scheduling.now = DUE - 0.01
-    assert scheduling.finish("a", succeeded(2))[1:] == [WakeAt(DUE - 0.01 + PATIENCE)]
+    assert scheduling.finish("a", succeeded(2)) == [settle("a", 1, 2)]
     scheduling.now = DUE
-    assert requests(scheduling.wake()) == []
+    assert scheduling.wake() == [WakeAt(DUE - 0.01 + PATIENCE)]
 
 
 def test_nothing_comes_back_while_no_slot_is_idle() -> None:

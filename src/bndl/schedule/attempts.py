@@ -6,14 +6,14 @@ executing the task when they were lost. Whichever is used up first ends the task
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bndl.schedule import events, gates, instructions, recovery
 from bndl.schedule.events import Kind, RetryRule
 from bndl.schedule.instructions import End, TaskOutcome
 from bndl.schedule.retrying import delay_of
-from bndl.schedule.state import StageState, TaskState, Twin, WorkerState
+from bndl.schedule.state import TaskState, Twin, WorkerState
 from bndl.schedule.transitions import Cause, State
 
 if TYPE_CHECKING:
@@ -61,24 +61,22 @@ class Attempts:
         """A worker reported how attempts ended."""
         succeeded: dict[tuple[int, bool], list[tuple[int, int]]] = {}
         seconds: dict[int, list[float]] = {}
+        rest = []
         for outcome in event.outcomes:
-            task = self._find(worker, outcome.task, outcome.number)
-            if task is None:
-                self._ignore(worker, outcome)
-            elif outcome.kind == Kind.SUCCEEDED:
+            if outcome.kind != Kind.SUCCEEDED:
+                rest.append(outcome)
+            elif (task := self._find_or_ignore(worker, outcome)) is not None:
                 number = task.stage.spec.stage
                 self._succeed(task, worker, outcome)
                 succeeded.setdefault((number, outcome.stored), []).append((task.id, task.number))
                 seconds.setdefault(number, []).append(outcome.seconds)
-            else:
-                self._end_attempt(task, worker, outcome, is_hopeless=outcome.task in event.hopeless)
-        stages = self._scheduler.stages
         for number, times in seconds.items():
-            if number in stages:
-                stages[number].note_seconds(sum(times) / len(times), len(times))
-        for (number, stored), tasks in succeeded.items():
-            if number in stages:
-                self._settle(stages[number], worker.name, tasks, stored=stored)
+            self._scheduler.stages[number].note_seconds(sum(times) / len(times), len(times))
+        # What succeeded is settled first, because the rest may end the job, and a job that is over settles nothing.
+        self._settle(worker, succeeded)
+        for outcome in rest:
+            if (task := self._find_or_ignore(worker, outcome)) is not None:
+                self._end_attempt(task, worker, outcome, is_hopeless=outcome.task in event.hopeless)
 
     def take_back(self, worker: WorkerState, attempts: Sequence[tuple[int, int]]) -> None:
         """A worker gave attempts back that it had not started."""
@@ -112,11 +110,17 @@ class Attempts:
         """The number of the attempt of a task that a worker has."""
         return task.number if task.worker is worker else self.twins[task.id].number
 
-    def _ignore(self, worker: WorkerState, outcome: events.Outcome) -> None:
-        """An attempt that was abandoned: it is of no interest but for the room that it took and the result it left."""
-        worker.zombies.pop((outcome.task, outcome.number), None)
-        if outcome.stored and outcome.task not in worker.kept and outcome.task not in worker.running:
-            self._scheduler.out.append(instructions.Release(worker.name, (outcome.task,)))
+    def _find_or_ignore(self, worker: WorkerState, outcome: events.Outcome) -> TaskState | None:
+        """The task of an attempt, if it is waited for.
+
+        Otherwise the attempt was abandoned: it is of no interest but for the room that it took and the result it left.
+        """
+        task = self._find(worker, outcome.task, outcome.number)
+        if task is None:
+            worker.zombies.pop((outcome.task, outcome.number), None)
+            if outcome.stored and outcome.task not in worker.kept and outcome.task not in worker.running:
+                self._scheduler.out.append(instructions.Release(worker.name, (outcome.task,)))
+        return task
 
     # Success
 
@@ -151,11 +155,16 @@ class Attempts:
         self.note(task, loser.worker, loser.number, End.ABANDONED, "its twin was first")
         self._scheduler.out.append(instructions.Abandon(loser.worker.name, ((task.id, loser.number),)))
 
-    def _settle(self, stage: StageState, worker: str, tasks: list[tuple[int, int]], *, stored: bool) -> None:
-        fetch = stored and not stage.spec.kept
-        settle = instructions.Settle(stage.spec.stage, TaskOutcome.SUCCEEDED, worker, tuple(tasks), fetch)
-        self._scheduler.out.append(settle)
-        self._scheduler.advance(stage)
+    def _settle(self, worker: WorkerState, succeeded: Mapping[tuple[int, bool], Sequence[tuple[int, int]]]) -> None:
+        """Tasks succeeded, by stage and by whether their results are stored."""
+        stages = {}
+        for (number, stored), tasks in succeeded.items():
+            stage = stages[number] = self._scheduler.stages[number]
+            fetch = stored and not stage.spec.kept
+            settle = instructions.Settle(number, TaskOutcome.SUCCEEDED, worker.name, tuple(tasks), fetch)
+            self._scheduler.out.append(settle)
+        for stage in stages.values():
+            self._scheduler.advance(stage)
 
     # Everything else
 

@@ -110,7 +110,8 @@ class Launcher:
 
     def _fill_all(self) -> None:
         levels: dict[int, list[_Entry]] = {}
-        for number, stage in list(self._stages.items()):
+        # By number, so that what is made again for later stages comes before their other tasks.
+        for number, stage in sorted(self._stages.items()):
             if not stage.ready:
                 del self._stages[number]
             elif not stage.job.is_paused:
@@ -195,10 +196,12 @@ class Launcher:
             worker.heard = scheduler.now
         free = worker.free
         tasks = group.tasks
+        suspects = count > free and any(task.suspect for task in worker.running.values())
         for index in range(count):
             task = tasks[0]
+            suspects = suspects or task.suspect
             task.solo = index < free
-            if not task.solo and (task.suspect or timeout_of(task)):
+            if not task.solo and (suspects or timeout_of(task)):  # nothing is queued behind a suspect, nor is a suspect
                 break
             tasks.popleft()
             task.group = None

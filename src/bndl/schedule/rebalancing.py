@@ -49,7 +49,8 @@ class Rebalancer:
                 continue
             due = worker.heard + PATIENCE
             if due <= now:
-                queued = list(worker.running.values())[worker.concurrency :]
+                slots = max(worker.concurrency - len(worker.zombies), 0)
+                queued = list(worker.running.values())[slots:]
                 if queued:
                     worker.taking_back = True
                     attempts = tuple((task.id, task.number) for task in queued if task.worker is worker)

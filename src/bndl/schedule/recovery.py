@@ -29,6 +29,7 @@ def is_at(scheduler: Scheduler, task: int, worker: str) -> bool:
 
 def lose_results(scheduler: Scheduler, lost: list[TaskState]) -> None:
     """Results are gone. Have those made again that are needed."""
+    lost = list(dict.fromkeys(lost))  # whoever reports losses may name one twice
     hit: dict[int, Gate] = {}
     for task in lost:
         if task.worker is not None:

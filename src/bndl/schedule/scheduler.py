@@ -118,6 +118,7 @@ class Scheduler:
         worker = self.workers.get(event.worker)
         if worker is not None:
             worker.taking_back = False
+            worker.heard = self.now
             self._launcher.consider(worker)
             self.attempts.take_back(worker, event.attempts)
 
