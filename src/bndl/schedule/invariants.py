@@ -47,8 +47,6 @@ def _check_task(scheduler: Scheduler, task: TaskState) -> None:
         )
     if task.state is State.READY:
         _that(not count_missing(task), f"task {number} is ready but misses results")
-        _that(task.group is not None and task in task.group.tasks, f"task {number} is ready but not in its queue")
-        _that(sum(each is task for each in task.stage.ready) == 1, f"task {number} is ready but not once in the queue")
     else:
         _that(task.group is None, f"task {number} is {task.state} but queued")
     if task.state is State.BLOCKED:
@@ -77,10 +75,13 @@ def _check_stage(scheduler: Scheduler, stage: StageState) -> None:
     twins = scheduler.attempts.twins
     pending = sum(1 + (task.id in twins) for task in tasks if task.state is State.PENDING)
     _that(stage.pending == pending, f"stage {number} counts {stage.pending} pending attempts, there are {pending}")
-    for task in stage.ready:
-        _that(task.state is State.READY, f"task {task.id} is in the queue but {task.state}")
-    ready = sum(task.state is State.READY for task in tasks)
-    _that(len(stage.ready) == ready, f"stage {number} counts {len(stage.ready)} ready tasks, there are {ready}")
+    for group in stage.ready.groups.values():
+        for task in group.tasks:
+            _that(task.group is group, f"task {task.id} does not know what it is queued in")
+    queued = sorted(task.id for task in stage.ready)
+    ready = sorted(task.id for task in tasks if task.state is State.READY)
+    _that(queued == ready, f"stage {number} has {queued} in its queue, and {ready} are ready")
+    _that(len(stage.ready) == len(ready), f"stage {number} counts {len(stage.ready)} ready tasks, not {len(ready)}")
     undelivered = 0 if stage.spec.kept else sum(task.state is State.DONE and task.available for task in tasks)
     unfinished = sum(task.state is not State.DONE for task in tasks) + undelivered
     _that(
