@@ -42,13 +42,19 @@ class Membership:
     Args:
         versions: of this node, to say what is different about one that is refused.
         expected: how many local workers there are to be.
+        joined: hears of every peer that connects.
         death_reason: what is known of the end of a worker.
     """
 
     def __init__(
-        self, versions: dict[str, str], expected: Callable[[], int], death_reason: Callable[[str], str | None]
+        self,
+        versions: dict[str, str],
+        expected: Callable[[], int],
+        joined: Callable[[str], None],
+        death_reason: Callable[[str], str | None],
     ) -> None:
         self.death_reason = death_reason
+        self._joined = joined
         self._versions = versions
         self._expected = expected
         self._changed = threading.Condition()
@@ -65,6 +71,7 @@ class Membership:
 
     def peer_connected(self, info: NodeInfo) -> None:
         """A peer can be talked to."""
+        self._joined(info.name)
         with self._changed:
             self._peers[info.name] = Peer(info, self._driver.requests)
             self._changed.notify_all()
@@ -118,7 +125,7 @@ class Membership:
                     names = [peer.name for peer in self._workers()]
                     text = (
                         f"{count} workers were asked for and {len(names)} are there: {', '.join(names) or 'none'}."
-                        f"{self._refusals()} Start more, or ask for fewer."
+                        f"{self.describe_refusals()} Start more, or ask for fewer."
                     )
                     raise TooFewWorkers(text, wanted=count, workers=names)
                 self._changed.wait(remaining)
@@ -131,19 +138,30 @@ class Membership:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     text = (
-                        f"no worker connected within {timeout:g} s.{self._refusals()} Start some with "
+                        f"no worker connected within {timeout:g} s.{self.describe_refusals()} Start some with "
                         "bndl.connect(workers=...), or look at their logs if they should be there."
                     )
                     raise NoWorkers(text)
                 self._changed.wait(remaining)
+
+    def check_hope(self) -> None:
+        """See that it makes sense to wait for workers.
+
+        Raises:
+            WorkerFailedToStart: no worker is there, and no local one will be started any more.
+        """
+        with self._changed:
+            if not self._expected():
+                self._raise_failure()
 
     def _raise_failure(self) -> None:
         """A local worker that does not start is no reason to wait on, unless others are there."""
         if self._failure is not None and not self._workers():
             raise self._failure
 
-    def _refusals(self) -> str:
-        errors = [str(self._mismatch(info)) for info in self._refused.values()]
+    def describe_refusals(self) -> str:
+        """Sentences on nodes that were refused, each with a space in front; empty if there are none."""
+        errors = [str(self._mismatch(info)) for info in list(self._refused.values())]
         return " " + " ".join(errors) if errors else ""
 
     def _mismatch(self, info: NodeInfo) -> BndlError:

@@ -21,6 +21,7 @@ from typing import Protocol
 
 import msgspec
 
+from bndl.cluster.guardian import Guardian
 from bndl.config import Config
 from bndl.errors import WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
@@ -34,7 +35,11 @@ logger = logging.getLogger(__name__)
 _INTERVAL = 0.05
 #: A process that lived this many seconds is not part of a crash loop.
 _STABLE = 5.0
+#: Seconds until a process is replaced: at first, and at most.
 _FIRST_BACKOFF = 0.1
+_LAST_BACKOFF = 2.0
+#: How many processes in a row are replaced after the first backoff: a task that ends its workers uses up that many.
+_QUICK = 4
 _LAST_LINES = 40
 
 
@@ -67,7 +72,11 @@ class _Place:
     #: When to start the next process, while there is none.
     due: float = 0.0
     #: Processes in a row that did not live long.
+    short_lives: int = 0
+    #: Processes in a row that ended before they joined the cluster. One that joined did start, and whatever ended it,
+    #: such as a task, is no reason to do without a worker here.
     failures: int = 0
+    has_joined: bool = False
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
 
 
@@ -92,6 +101,7 @@ class Supervisor:
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
         self._stopping = threading.Event()
         self._exits: dict[str, str] = {}
+        self._guardian = Guardian()
         self._thread = threading.Thread(target=self._run, name="bndl-supervisor", daemon=True)
 
     def start(self) -> None:
@@ -109,6 +119,13 @@ class Supervisor:
         """How many workers run or will be started."""
         with self._lock:
             return sum(not self._gave_up(place) for place in self._places)
+
+    def note_joined(self, name: str) -> None:
+        """A worker joined the cluster, so its start succeeded."""
+        with self._lock:
+            for place in self._places:
+                if place.process is not None and self._name(place) == name:
+                    place.has_joined = True
 
     def exit_reason(self, name: str, timeout: float) -> str | None:
         """How the process of a worker ended.
@@ -147,6 +164,7 @@ class Supervisor:
 
     def _run(self) -> None:
         try:
+            self._guardian.start()
             while not self._stopping.is_set():
                 self._start_due()
                 for key, _ in self._selector.select(_INTERVAL):
@@ -161,6 +179,7 @@ class Supervisor:
             self._listener.supervisor_gave_up(WorkerFailedToStart(text, exit_code=None, output=""))
         finally:
             self._end_all()
+            self._guardian.stop(self._config.stop_timeout)
             self._selector.close()
             os.close(self._wake_reader)
             os.close(self._wake_writer)
@@ -181,9 +200,11 @@ class Supervisor:
             # A group of its own: Ctrl-C in the terminal is for the driver, and what tasks start can be ended with it.
             process_group=0,
         )
+        self._guardian.watch(process.pid)
         with self._lock:
             place.process = process
             place.started = time.monotonic()
+            place.has_joined = False
             place.lines.clear()
         if process.stderr is not None:
             os.set_blocking(process.stderr.fileno(), False)
@@ -222,16 +243,19 @@ class Supervisor:
         reason = describe_exit(process.returncode)
         with self._lock:
             self._exits[name] = reason
-            place.failures = 1 if now - place.started > _STABLE else place.failures + 1
-            place.due = now + _FIRST_BACKOFF * 2 ** (place.failures - 1)
+            place.short_lives = 1 if now - place.started > _STABLE else place.short_lives + 1
+            place.failures = 0 if place.has_joined else place.failures + 1
+            place.due = now + min(_FIRST_BACKOFF * 2 ** max(place.short_lives - _QUICK, 0), _LAST_BACKOFF)
             place.process = None
         _kill_group(process)  # what its tasks may have started
+        self._guardian.forget(process.pid)
         self._listener.process_ended(name, reason)
         if self._gave_up(place):
             output = "\n".join(place.lines)
             text = (
-                f"local worker {place.index} ended {place.failures} times in a row soon after its start, so it is not "
-                f"started again: {reason}. The last lines it wrote:\n{output or '(nothing)'}"
+                f"local worker {place.index} ended {place.failures} times in a row before it joined, so it is not "
+                f"started again: {reason}. The last lines it wrote:\n{output or '(nothing)'}\nCorrect what they say "
+                "and connect again."
             )
             error = WorkerFailedToStart(text, exit_code=process.returncode, output=output)
             self._listener.supervisor_gave_up(error)
@@ -257,6 +281,7 @@ class Supervisor:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     place.process.wait(max(deadline - time.monotonic(), 0.0))
                 _kill_group(place.process)
+                self._guardian.forget(place.process.pid)
                 with contextlib.suppress(
                     subprocess.TimeoutExpired
                 ):  # it does not even heed SIGKILL: stuck in the kernel

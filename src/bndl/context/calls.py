@@ -14,6 +14,7 @@ from bndl.errors import BndlError, InvalidJob, TaskCancelled
 from bndl.execute.payloads import Packer
 from bndl.net.messages import Space
 from bndl.schedule.events import JobSpec, StageSpec
+from bndl.schedule.instructions import TaskOutcome
 
 __all__ = ["Calls"]
 
@@ -99,7 +100,9 @@ class Calls:
             if future is None or not future.set_running_or_notify_cancel():
                 continue
             if task.error is not None:
-                future.set_exception(task.error)
+                # If all calls ended together, what ended them says more than that they were cancelled.
+                over = self._execution.error if task.outcome is TaskOutcome.CANCELLED else None
+                future.set_exception(over or task.error)
             else:
                 future.set_result(task)
 

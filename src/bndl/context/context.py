@@ -116,8 +116,9 @@ class Context:
             NotPicklable: the function cannot travel; while iterating: an item cannot.
             TaskFailed: while iterating: the function raised; the cause is its exception.
             ItemsFailed: while iterating: the items raised; the results before it were yielded.
+            WorkerFailedToStart: the local worker processes do not stay up, and there are no others.
         """
-        self._check_open()
+        self._check_ready()
         options = Options(attempts, concurrency)
         results = stream(
             self._node.driver,
@@ -141,8 +142,9 @@ class Context:
 
         Raises:
             NotPicklable: the call cannot travel.
+            WorkerFailedToStart: the local worker processes do not stay up, and there are no others.
         """
-        self._check_open()
+        self._check_ready()
         with self._lock:
             if self._calls is None or self._calls.is_over:
                 self._calls = Calls(self._node.driver)
@@ -165,8 +167,9 @@ class Context:
             NotPicklable: a function or an argument cannot travel.
             TaskFailed: while iterating: a task failed in its last attempt.
             TaskCancelled: while iterating: the job was cancelled.
+            WorkerFailedToStart: the local worker processes do not stay up, and there are no others.
         """
-        self._check_open()
+        self._check_ready()
         return execute(self._node.driver, job, ordered=ordered, show_progress=self._show_progress)
 
     def run(self, job: Job) -> list[Any]:
@@ -207,6 +210,10 @@ class Context:
 
     def _count_slots(self) -> int:
         return sum(worker.concurrency for worker in self._node.membership.workers)
+
+    def _check_ready(self) -> None:
+        self._check_open()
+        self._node.membership.check_hope()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -72,7 +72,7 @@ class DriverNode:
         )
         self._workers = workers
         self._config = config
-        self.membership = Membership(versions, self._count_expected, self._find_death_reason)
+        self.membership = Membership(versions, self._count_expected, self._note_joined, self._find_death_reason)
         info = NodeInfo(name, "driver", token_hex(8), versions)
         self.driver = Driver(self._fabric, info, self._loop, self._bulk_loop, config, self.membership)
         self.membership.bind(self.driver)
@@ -116,6 +116,10 @@ class DriverNode:
 
     def _count_expected(self) -> int:
         return self._supervisor.expected if self._supervisor is not None else 0
+
+    def _note_joined(self, name: str) -> None:
+        if self._supervisor is not None:
+            self._supervisor.note_joined(name)
 
     def _find_death_reason(self, name: str) -> str | None:
         return self._supervisor.exit_reason(name, _EXIT_GRACE) if self._supervisor is not None else None

@@ -49,6 +49,9 @@ class ClusterListener(Protocol):
     def peer_refused(self, info: NodeInfo) -> None:
         """A node runs other versions, so it takes no part."""
 
+    def describe_refusals(self) -> str:
+        """Sentences on nodes that were refused, each with a space in front; empty if there are none."""
+
     def death_reason(self, name: str) -> str | None:
         """What is known of the end of a worker, if more than the fabric knows."""
 
@@ -229,7 +232,7 @@ class Driver:
 
     def _on_returned(self, worker: str, message: messages.Returned) -> None:
         for task, _ in message.attempts:
-            stage = self._stage_of(task)
+            stage = self._stages.get(task >> 32)
             if stage is not None:
                 stage.counters.returned += 1
         self._handle(events.AttemptsReturned(worker, message.attempts))
@@ -358,9 +361,6 @@ class Driver:
         for worker, stages in workers.items():
             self.peers.send(worker, messages.Forget(stages))
 
-    def _stage_of(self, task: int) -> StageRun | None:
-        return self._stages.get(task >> 32)
-
     # Nobody is there
 
     def _watch_workers(self) -> None:
@@ -376,8 +376,9 @@ class Driver:
         self._patience = None
         if not self._scheduler.workers:
             text = (
-                f"there was no worker for {self.config.no_workers_timeout:g} s while work was waiting. Start some with "
-                "bndl.connect(workers=...), or look at why those that were there ended."
+                f"there was no worker for {self.config.no_workers_timeout:g} s while work was waiting."
+                f"{self._cluster.describe_refusals()} Start some with bndl.connect(workers=...), or look at why those "
+                "that were there ended."
             )
             self._fail_all(NoWorkers(text))
 

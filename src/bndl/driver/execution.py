@@ -210,7 +210,7 @@ def pack_function(driver: Driver, packer: Packer, function: Any, what: str, numb
         raise InvalidJob(text)
     try:
         unpack(payload)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = (
             f"{what} was pickled but cannot be unpickled ({type(error).__name__}: {error}), so workers could not "
             f"either. Look at what {function!r} refers to."

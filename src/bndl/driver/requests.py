@@ -117,7 +117,13 @@ class Requests:
             return
         try:
             value = unpack(answer.payload)
-        except Exception as error:  # noqa: BLE001 - the user's classes; it goes to the future
+        except BaseException as cause:  # noqa: BLE001 - the user's classes, which must not end the loop
+            text = (
+                f"the call of {function!r} on {peer} succeeded, but its result cannot be unpickled here "
+                f"({type(cause).__name__}: {cause}). Return plain data, or a class that is importable here."
+            )
+            error = TaskFailed(text, task=repr(function), job="", attempts=())
+            error.__cause__ = cause
             _fail(future, error)
         else:
             if future.set_running_or_notify_cancel():

