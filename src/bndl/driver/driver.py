@@ -174,15 +174,15 @@ class Driver:
         state = self._scheduler.stages.get(stage)
         return 0 if state is None else state.pending
 
-    def fetch_kept(self, name: str, task: int) -> bytes:
-        """The pickled result of a task from the worker that keeps it. Waits; not for the loop.
+    def fetch_kept(self, name: str, task: int, made_on: str) -> bytes:
+        """The pickled result of a task from the worker that keeps it: ``made_on`` if its job is over. Not for the loop.
 
         Raises:
             UserError: it is not kept any more.
         """
         state = self._scheduler.tasks.get(task)
-        worker = state.worker if state is not None and state.available else None
-        data = self.requests.fetch_result(worker.name, task) if worker is not None else None
+        worker = made_on if state is None else state.worker.name if state.available and state.worker else None
+        data = self.requests.fetch_result(worker, task) if worker is not None else None
         if data is None:
             text = (
                 f"the result of {name} stayed on the workers for the stages that use it, and is not kept any more. "

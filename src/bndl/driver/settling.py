@@ -134,6 +134,7 @@ class Settling:
                 continue
             if task.outcome is not None:
                 counters.made_again += 1
+                task.worker = worker
                 continue
             result = arrived[number]
             task.succeed(result.payload, attempt, worker, result.seconds)

@@ -30,6 +30,7 @@ class Task:
         stage: the stage it is in, or None.
         index: which task of the stage, counted from 0.
         own: its options.
+        worker: the name of the worker that made its result; empty if there is none.
     """
 
     __slots__ = (
@@ -43,11 +44,11 @@ class Task:
         "_run",
         "_seconds",
         "_value",
-        "_worker",
         "call",
         "index",
         "own",
         "stage",
+        "worker",
     )
 
     def __init__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
@@ -72,7 +73,7 @@ class Task:
         self._records: list[AttemptRecord] | None = None
         #: Of the attempt that succeeded.
         self._number = 0
-        self._worker = ""
+        self.worker = ""
         self._seconds = 0.0
 
     @classmethod
@@ -134,7 +135,7 @@ class Task:
         """The attempts that are over, in order."""
         records = tuple(self._records or ())
         if self._outcome is TaskOutcome.SUCCEEDED:
-            records += (AttemptRecord(self._number, self._worker, "succeeded", "", self._seconds),)
+            records += (AttemptRecord(self._number, self.worker, "succeeded", "", self._seconds),)
         return records
 
     @property
@@ -161,7 +162,7 @@ class Task:
             self._value = unpack(self._payload)
         except (Exception, SystemExit) as error:
             text = (
-                f"{self.name} succeeded on {self._worker}, but its result cannot be unpickled here "
+                f"{self.name} succeeded on {self.worker}, but its result cannot be unpickled here "
                 f"({type(error).__name__}: {error}). Return plain data, or a class that is importable here."
             )
             self._error = TaskFailed(text, task=self.name, job=self._job_name, attempts=self.attempts)
@@ -213,7 +214,7 @@ class Task:
         """It is done; ``payload`` is its result, empty if that is on the worker."""
         self._payload = payload
         self._number = number
-        self._worker = worker
+        self.worker = worker
         self._seconds = seconds
         self._outcome = TaskOutcome.SUCCEEDED
 

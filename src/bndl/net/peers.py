@@ -160,6 +160,8 @@ class Peers:
         self._loop.call_later(delay, lambda: self._greet(name, node))
 
     def _send_hello(self, name: str, *, asks: bool) -> None:
+        if not self._info.addresses:  # they are not known before the fabric is on the air
+            self._info = msgspec.structs.replace(self._info, addresses=self._fabric.addresses)
         self.send(name, Hello(self._info, self._sessions.get(name, 1), asks))
 
     def _on_hello(self, sender: str, hello: Hello) -> None:
