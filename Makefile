@@ -31,7 +31,8 @@ check: $(VENV)/.installed-dev ## lint, format, types, import contracts, changelo
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/towncrier build --draft --version next >/dev/null
 
-bench: $(VENV)/.installed-dev ## tasks per second, next to multiprocessing.Pool
+bench: $(VENV)/.installed-dev ## how soon workers are there; tasks per second, next to multiprocessing.Pool
+	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/overhead.py $(ARGS)
 
 docs: $(VENV)/.installed-docs ## docs/ as HTML in site/
