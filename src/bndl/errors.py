@@ -42,6 +42,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bndl.death import DeathCertificate, LastTask
+
 __all__ = [
     "AttemptRecord",
     "BndlError",
@@ -49,6 +51,7 @@ __all__ = [
     "ClusterError",
     "ClusterUnstableWarning",
     "ContextClosed",
+    "DeathCertificate",
     "EmptyStage",
     "ForbiddenTransition",
     "ForeignRef",
@@ -59,6 +62,7 @@ __all__ = [
     "ItemsFailed",
     "JobCycle",
     "JobStarted",
+    "LastTask",
     "NoWorkers",
     "NotPicklable",
     "PeerLost",
@@ -300,11 +304,13 @@ class WorkerLost(ClusterError):
 
     Attributes:
         worker: its name.
-        reason: what is known of its end.
+        reason: what is known of its end, in a line.
+        certificate: all that is known of its end; None if that is no more, as of a worker on another machine.
     """
 
     worker: str
     reason: str
+    certificate: DeathCertificate | None = None
 
 
 class WorkerFailedToStart(ClusterError):
@@ -313,10 +319,12 @@ class WorkerFailedToStart(ClusterError):
     Attributes:
         exit_code: of its last process, negative for a signal; None if it never ran.
         output: the last lines it wrote.
+        certificate: all that is known of its end; None if it never ran.
     """
 
     exit_code: int | None
     output: str
+    certificate: DeathCertificate | None = None
 
 
 class VersionMismatch(ClusterError):

@@ -7,10 +7,11 @@ from inspect import get_annotations, getdoc
 import pytest
 
 from bndl import errors
-from bndl.errors import AttemptRecord, BndlError
+from bndl.errors import AttemptRecord, BndlError, DeathCertificate
 
 #: A value for a fact of each type. A fact of another type needs one here.
 SAMPLES: dict[str, object] = {
+    "DeathCertificate | None": DeathCertificate("worker.1", "its process was ended by SIGSEGV", last_lines=("no",)),
     "Mapping[str, str]": {"python": "3.11.7"},
     "Sequence[AttemptRecord]": [AttemptRecord(1, "worker.1", "failed", "ValueError: no", 0.5)],
     "Sequence[str]": ["worker.1", "worker.2"],

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from bndl.driver.jobs import Job
-from bndl.errors import NoWorkers, TaskFailed, WorkerLost
+from bndl.errors import DeathCertificate, NoWorkers, TaskFailed, WorkerLost
 from bndl.execute.slots import Prepared
 from bndl.testing.runs import Run
 from bndl.testing.workload import Item, effects, work
@@ -181,9 +181,32 @@ def test_a_task_that_kills_its_worker_each_time_fails_after_its_budget() -> None
     cause = run.error.__cause__
     assert isinstance(cause, WorkerLost)
     assert (cause.worker, cause.reason) == (killed[-1], "SIGSEGV")
+    assert cause.certificate == DeathCertificate(killed[-1], "SIGSEGV")
+    assert str(cause.certificate) in str(run.error)
+    assert f"{killed[-1]} was lost: SIGSEGV" in run.execution.report().notes
     run.execution.release()
     world.sleep(1.0)
     assert world.leftovers() == []
+
+
+def test_the_certificate_is_of_the_worker_that_was_lost() -> None:
+    world = World(1, workers=2, concurrency=1, duration=lambda *_: 1.0)
+    run = world.submit(Job().stage(work, [Item(0)]).job)
+    world.sleep(0.5)
+    (first,) = [name for name, node in world.workers.items() if node.parts.slots.running]
+    assert world.cluster.end_worker(first, "it does not answer")
+    assert not world.cluster.end_worker(first, "it is gone")
+    for _ in range(2):
+        world.sleep(0.5)
+        world.add_worker()
+        (name,) = [name for name, node in world.workers.items() if node.parts.slots.running]
+        world.kill(name)
+    world.wait(lambda: run.ended)
+    assert isinstance(run.error, TaskFailed)
+    assert run.error.attempts[0].cause == "bndl ended it: it does not answer"
+    cause = run.error.__cause__
+    assert isinstance(cause, WorkerLost)
+    assert cause.certificate is None  # of the last one nothing is known
 
 
 def test_no_worker_is_left_and_none_comes_back() -> None:

@@ -31,14 +31,15 @@ class Guardian:
     def start(self) -> None:
         """Start the process, without waiting for it."""
         # Its output goes nowhere: whoever waits for the end of the driver's own must not wait for this one.
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            start_new_session=True,
-        )
+        with contextlib.suppress(OSError):  # no room for another process: the driver can do without it
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", __file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                start_new_session=True,
+            )
 
     def watch(self, group: int) -> None:
         """A process group is there."""

@@ -17,6 +17,7 @@ from bndl.cluster.peer import Peer
 from bndl.errors import (
     BndlError,
     ClusterUnstableWarning,
+    DeathCertificate,
     NoWorkers,
     TooFewWorkers,
     VersionMismatch,
@@ -43,7 +44,8 @@ class Membership:
         versions: of this node, to say what is different about one that is refused.
         expected: how many local workers there are to be.
         joined: hears of every peer that connects.
-        death_reason: what is known of the end of a worker.
+        death_certificate: what is known of the end of a worker.
+        end_worker: ends a worker that does not do what it is told to.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class Membership:
         versions: dict[str, str],
         expected: Callable[[], int],
         joined: Callable[[str], None],
-        death_reason: Callable[[str], str | None],
+        death_certificate: Callable[[str], DeathCertificate | None],
+        end_worker: Callable[[str, str], bool],
     ) -> None:
-        self.death_reason = death_reason
         self._joined = joined
+        self.death_certificate = death_certificate
+        self.end_worker = end_worker
         self._versions = versions
         self._expected = expected
         self._changed = threading.Condition()

@@ -10,24 +10,23 @@ import contextlib
 import logging
 import os
 import selectors
-import signal
-import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, Protocol
 
 import msgspec
 
 from bndl.cluster.guardian import Guardian
+from bndl.cluster.worker_process import WorkerProcess
 from bndl.config import Config
-from bndl.errors import WorkerFailedToStart
+from bndl.errors import DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
 from bndl.net.names import NodeName, machine_name
 
-__all__ = ["ProcessListener", "Supervisor", "describe_exit"]
+__all__ = ["ProcessListener", "Supervisor"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,26 +39,17 @@ _FIRST_BACKOFF = 0.1
 _LAST_BACKOFF = 2.0
 #: How many processes in a row are replaced after the first backoff: a task that ends its workers uses up that many.
 _QUICK = 4
-_LAST_LINES = 40
+_MOST_CERTIFICATES = 100
 
 
 class ProcessListener(Protocol):
     """Who wants to know of processes. Called on the supervisor's thread."""
 
-    def process_ended(self, name: str, reason: str) -> None:
+    def process_ended(self, certificate: DeathCertificate) -> None:
         """The process of a worker ended, and was not told to."""
 
     def supervisor_gave_up(self, error: WorkerFailedToStart) -> None:
         """A worker does not stay up, so it is not started again."""
-
-
-def describe_exit(code: int) -> str:
-    """What an exit code of ``subprocess`` says, for people."""
-    if code >= 0:
-        return f"its process ended with exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"its process was ended by {signal.Signals(-code).name}"
-    return f"its process was ended by signal {-code}"
 
 
 @dataclass(slots=True)
@@ -67,8 +57,7 @@ class _Place:
     """A worker to be kept running, in one process after another."""
 
     index: int
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
+    process: WorkerProcess | None = None
     #: When to start the next process, while there is none.
     due: float = 0.0
     #: Processes in a row that did not live long.
@@ -77,7 +66,6 @@ class _Place:
     #: such as a task, is no reason to do without a worker here.
     failures: int = 0
     has_joined: bool = False
-    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
 
 
 class Supervisor:
@@ -95,12 +83,15 @@ class Supervisor:
         self._config = config
         self._listener = listener
         self._places = [_Place(index) for index in range(count)]
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = os.pipe()
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
         self._stopping = threading.Event()
-        self._exits: dict[str, str] = {}
+        #: Of the last processes that ended, by worker.
+        self._certificates: dict[str, DeathCertificate] = {}
+        #: Workers to be ended, with the reason.
+        self._condemned: dict[str, str] = {}
         self._guardian = Guardian()
         self._thread = threading.Thread(target=self._run, name="bndl-supervisor", daemon=True)
 
@@ -111,52 +102,60 @@ class Supervisor:
     @property
     def names(self) -> list[str]:
         """The names of the workers whose processes run."""
-        with self._lock:
+        with self._changed:
             return [self._name(place) for place in self._places if place.process is not None]
 
     @property
     def expected(self) -> int:
         """How many workers run or will be started."""
-        with self._lock:
+        with self._changed:
             return sum(not self._gave_up(place) for place in self._places)
 
     def note_joined(self, name: str) -> None:
         """A worker joined the cluster, so its start succeeded."""
-        with self._lock:
+        with self._changed:
             for place in self._places:
                 if place.process is not None and self._name(place) == name:
                     place.has_joined = True
 
-    def exit_reason(self, name: str, timeout: float) -> str | None:
-        """How the process of a worker ended.
+    def death_certificate(self, name: str, timeout: float) -> DeathCertificate | None:
+        """What is known of the end of a worker.
 
         Args:
             name: of the worker.
             timeout: for how many seconds to wait, as its connection may end a moment before it does.
 
         Returns:
-            The reason, or None if it runs or is not ours.
+            The certificate, or None if it runs or is not ours.
         """
-        deadline = time.monotonic() + timeout
-        while True:
-            with self._lock:
-                place = next((place for place in self._places if place.process and self._name(place) == name), None)
-                if name in self._exits:
-                    return self._exits[name]
-                process = place.process if place is not None else None
-            if process is None:
-                return None
-            try:
-                code = process.wait(max(deadline - time.monotonic(), 0.0))
-            except subprocess.TimeoutExpired:
-                return None
-            return describe_exit(code)
+        with self._changed:
+            self._changed.wait_for(lambda: name in self._certificates or not self._is_running(name), timeout)
+            return self._certificates.get(name)
+
+    def end_worker(self, name: str, reason: str) -> bool:
+        """End the process of a worker that does not do what it is told to; its certificate says why.
+
+        Returns:
+            Whether it is ours and was running. It ends soon after.
+        """
+        with self._changed:
+            if not self._is_running(name):
+                return False
+            self._condemned[name] = reason
+        self._wake()
+        return True
+
+    def _is_running(self, name: str) -> bool:
+        return any(place.process is not None and self._name(place) == name for place in self._places)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._wake_writer, b"x")
 
     def stop(self) -> None:
         """End all processes: first they are told, then, after a time, killed. Returns when they are gone."""
         self._stopping.set()
-        with contextlib.suppress(OSError):
-            os.write(self._wake_writer, b"x")
+        self._wake()
         if self._thread.is_alive():
             self._thread.join(2 * self._config.stop_timeout + 5)
 
@@ -167,10 +166,9 @@ class Supervisor:
             self._guardian.start()
             while not self._stopping.is_set():
                 self._start_due()
-                for key, _ in self._selector.select(_INTERVAL):
-                    if isinstance(key.data, _Place):
-                        self._read(key.data)
-                self._check_exits()
+                self._wait(_INTERVAL)
+                self._end_condemned()
+                self._look_after_processes()
         except Exception as error:  # where the thread ends: nobody else would hear of it
             logger.exception("the supervisor of the local workers broke")
             for place in self._places:
@@ -184,6 +182,16 @@ class Supervisor:
             os.close(self._wake_reader)
             os.close(self._wake_writer)
 
+    def _wait(self, timeout: float) -> None:
+        """Wait until a process writes or ends, or somebody wants something."""
+        for key, _ in self._selector.select(timeout):
+            if isinstance(key.data, _Place):
+                self._read(key.data)
+            elif key.fd == self._wake_reader:
+                os.read(self._wake_reader, 1 << 10)
+            else:
+                self._unregister(key.fd)  # or the end would be told again and again
+
     def _start_due(self) -> None:
         now = time.monotonic()
         for place in self._places:
@@ -191,102 +199,117 @@ class Supervisor:
                 self._start(place)
 
     def _start(self, place: _Place) -> None:
-        settings = msgspec.structs.replace(self._settings, index=place.index, parent=os.getpid())
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bndl.execute"],
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            # A group of its own: Ctrl-C in the terminal is for the driver, and what tasks start can be ended with it.
-            process_group=0,
-        )
+        try:
+            process = WorkerProcess(msgspec.structs.replace(self._settings, index=place.index))
+        except OSError as error:  # the machine has no room for another one
+            self._count_end(place, short=True, joined=False)
+            if self._gave_up(place):
+                text = (
+                    f"local worker {place.index} could not be started {place.failures} times in a row: {error}. "
+                    "Make room for it, or ask for fewer workers."
+                )
+                self._listener.supervisor_gave_up(WorkerFailedToStart(text, exit_code=None, output=""))
+            return
         self._guardian.watch(process.pid)
-        with self._lock:
+        with self._changed:
             place.process = process
-            place.started = time.monotonic()
             place.has_joined = False
-            place.lines.clear()
-        if process.stderr is not None:
-            os.set_blocking(process.stderr.fileno(), False)
-            self._selector.register(process.stderr, selectors.EVENT_READ, place)
-        if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # it ended at once; that is seen when it is waited for
-                process.stdin.write(msgspec.json.encode(settings) + b"\n")
+        self._selector.register(process.stderr, selectors.EVENT_READ, place)
+        if process.end_fd is not None:
+            self._selector.register(process.end_fd, selectors.EVENT_READ)
 
     def _read(self, place: _Place) -> None:
-        """Pass on what a worker wrote, and remember the last lines."""
-        stream = place.process and place.process.stderr
-        if not stream:
-            return
-        data = stream.read(1 << 16)
-        if data == b"":
-            with contextlib.suppress(KeyError):  # the end is seen again when the process is waited for
-                self._selector.unregister(stream)
-            return
-        if data:
-            text = data.decode(errors="replace")
-            place.lines.extend(text.splitlines())
-            if sys.stderr is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    sys.stderr.write(text)
-                    sys.stderr.flush()
+        """Pass on what a worker wrote."""
+        process = place.process
+        text = process.read() if process is not None else ""
+        if process is not None and text is None:
+            self._unregister(process.stderr)  # the end, as in _wait
+        if text and sys.stderr is not None:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(text)
+                sys.stderr.flush()
 
-    def _check_exits(self) -> None:
-        for place in self._places:
-            if place.process is not None and place.process.poll() is not None:
-                self._take_exit(place, place.process)
-
-    def _take_exit(self, place: _Place, process: subprocess.Popen[bytes]) -> None:
-        self._drain(place, process)
-        name = self._name(place)
-        now = time.monotonic()
-        reason = describe_exit(process.returncode)
-        with self._lock:
-            self._exits[name] = reason
-            place.short_lives = 1 if now - place.started > _STABLE else place.short_lives + 1
-            place.failures = 0 if place.has_joined else place.failures + 1
-            place.due = now + min(_FIRST_BACKOFF * 2 ** max(place.short_lives - _QUICK, 0), _LAST_BACKOFF)
-            place.process = None
-        _kill_group(process)  # what its tasks may have started
-        self._guardian.forget(process.pid)
-        self._listener.process_ended(name, reason)
-        if self._gave_up(place):
-            output = "\n".join(place.lines)
-            text = (
-                f"local worker {place.index} ended {place.failures} times in a row before it joined, so it is not "
-                f"started again: {reason}. The last lines it wrote:\n{output or '(nothing)'}\nCorrect what they say "
-                "and connect again."
-            )
-            error = WorkerFailedToStart(text, exit_code=process.returncode, output=output)
-            self._listener.supervisor_gave_up(error)
-
-    def _drain(self, place: _Place, process: subprocess.Popen[bytes]) -> None:
-        self._read(place)
-        for stream in (process.stderr, process.stdin):
-            if stream is not None:
-                with contextlib.suppress(KeyError, ValueError):
-                    self._selector.unregister(stream)
-                with contextlib.suppress(OSError):
-                    stream.close()
-
-    def _end_all(self) -> None:
-        processes = [place.process for place in self._places if place.process is not None]
-        for process in processes:
-            if process.stdin is not None:
-                with contextlib.suppress(OSError):
-                    process.stdin.close()
-        deadline = time.monotonic() + self._config.stop_timeout
+    def _end_condemned(self) -> None:
+        with self._changed:
+            condemned, self._condemned = self._condemned, {}
         for place in self._places:
             if place.process is not None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    place.process.wait(max(deadline - time.monotonic(), 0.0))
-                _kill_group(place.process)
-                self._guardian.forget(place.process.pid)
-                with contextlib.suppress(
-                    subprocess.TimeoutExpired
-                ):  # it does not even heed SIGKILL: stuck in the kernel
-                    place.process.wait(self._config.stop_timeout)
-                self._drain(place, place.process)
+                reason = condemned.get(self._name(place))
+                if reason is not None:
+                    place.process.end(reason)
+                place.process.kill_if_due()
+
+    def _look_after_processes(self) -> None:
+        for place in self._places:
+            process = place.process
+            if process is not None:
+                if process.poll() is None:
+                    process.look_if_due()
+                else:
+                    self._take_exit(place, process)
+
+    def _take_exit(self, place: _Place, process: WorkerProcess) -> None:
+        self._read(place)
+        name = self._name(place)
+        certificate = process.certify(name)
+        with self._changed:
+            self._certificates[name] = certificate
+            if len(self._certificates) > _MOST_CERTIFICATES:
+                del self._certificates[next(iter(self._certificates))]
+            short = time.monotonic() - process.started <= _STABLE
+            self._count_end(place, short=short, joined=place.has_joined)
+            place.process = None
+            self._changed.notify_all()
+        process.kill_group()  # what its tasks may have started
+        self._guardian.forget(process.pid)
+        self._close(process)
+        logger.warning("%s ended: %s", name, certificate.reason)
+        self._listener.process_ended(certificate)
+        if self._gave_up(place):
+            text = (
+                f"local worker {place.index} ended {place.failures} times in a row before it joined, so it is not "
+                f"started again. The last time:\n{certificate}"
+            )
+            output = "\n".join(certificate.last_lines)
+            error = WorkerFailedToStart(text, exit_code=process.poll(), output=output, certificate=certificate)
+            self._listener.supervisor_gave_up(error)
+
+    def _count_end(self, place: _Place, *, short: bool, joined: bool) -> None:
+        """A process ended or did not start. Wait longer before the next one if that goes on."""
+        place.short_lives = place.short_lives + 1 if short else 1
+        place.failures = 0 if joined else place.failures + 1
+        backoff = min(_FIRST_BACKOFF * 2 ** max(place.short_lives - _QUICK, 0), _LAST_BACKOFF)
+        place.due = time.monotonic() + backoff
+
+    def _close(self, process: WorkerProcess) -> None:
+        self._unregister(process.stderr)
+        self._unregister(process.end_fd)
+        process.close()
+
+    def _unregister(self, file: IO[bytes] | int | None) -> None:
+        if file is not None:
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(file)
+
+    def _end_all(self) -> None:
+        """Tell all to stop, give them the time for it, and kill those that do not."""
+        processes = [place.process for place in self._places if place.process is not None]
+        for process in processes:
+            process.close_lifeline()
+        self._await_ends(processes)
+        for process in processes:
+            process.kill_group()
+            self._guardian.forget(process.pid)
+        self._await_ends(processes)  # one that does not even heed SIGKILL is stuck in the kernel
+        for place in self._places:
+            if place.process is not None:
+                self._read(place)
+                self._close(place.process)
+
+    def _await_ends(self, processes: Sequence[WorkerProcess]) -> None:
+        deadline = time.monotonic() + self._config.stop_timeout
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+            self._wait(_INTERVAL)
 
     def _gave_up(self, place: _Place) -> bool:
         return place.failures > self._config.max_restarts
@@ -294,8 +317,3 @@ class Supervisor:
     def _name(self, place: _Place) -> str:
         pid = place.process.pid if place.process is not None else 0
         return str(NodeName(machine_name(), "worker", pid, self._settings.context, place.index))
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)

@@ -13,7 +13,7 @@ from bndl.cluster.membership import Membership
 from bndl.cluster.supervisor import Supervisor
 from bndl.config import Config
 from bndl.driver.driver import Driver
-from bndl.errors import WorkerFailedToStart
+from bndl.errors import DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
 from bndl.loop import ThreadLoop
 from bndl.net.messages import NodeInfo
@@ -23,8 +23,9 @@ from bndl.net.zenoh import ZenohFabric
 
 __all__ = ["DriverNode"]
 
-#: How many seconds to wait for the end of a process whose connection has just ended.
-_EXIT_GRACE = 0.05
+#: How many seconds to wait for the end of a process whose connection has just ended. The loop is held up as long only
+#: if a worker is lost whose process lives on.
+_EXIT_GRACE = 0.2
 
 
 class DriverNode:
@@ -72,7 +73,9 @@ class DriverNode:
         )
         self._workers = workers
         self._config = config
-        self.membership = Membership(versions, self._count_expected, self._note_joined, self._find_death_reason)
+        self.membership = Membership(
+            versions, self._count_expected, self._note_joined, self._find_certificate, self._end_worker
+        )
         info = NodeInfo(name, "driver", token_hex(8), versions)
         self.driver = Driver(self._fabric, info, self._loop, self._bulk_loop, config, self.membership)
         self.membership.bind(self.driver)
@@ -102,7 +105,7 @@ class DriverNode:
 
     # For the supervisor
 
-    def process_ended(self, name: str, reason: str) -> None:
+    def process_ended(self, certificate: DeathCertificate) -> None:
         """The process of a local worker ended. The fabric tells the driver; here is nothing to do."""
 
     def supervisor_gave_up(self, error: WorkerFailedToStart) -> None:
@@ -121,8 +124,11 @@ class DriverNode:
         if self._supervisor is not None:
             self._supervisor.note_joined(name)
 
-    def _find_death_reason(self, name: str) -> str | None:
-        return self._supervisor.exit_reason(name, _EXIT_GRACE) if self._supervisor is not None else None
+    def _find_certificate(self, name: str) -> DeathCertificate | None:
+        return self._supervisor.death_certificate(name, _EXIT_GRACE) if self._supervisor is not None else None
+
+    def _end_worker(self, name: str, reason: str) -> bool:
+        return self._supervisor is not None and self._supervisor.end_worker(name, reason)
 
     def _crashed(self, error: BaseException) -> None:
         self.driver.crashed(error)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 from bndl.config import Config
 from bndl.driver.delivery import Delivery
 from bndl.driver.execution import Execution, StageRun
+from bndl.driver.listener import ClusterListener
 from bndl.driver.requests import Requests
 from bndl.driver.settling import Settling
 from bndl.driver.tasks import Task
@@ -32,28 +33,9 @@ from bndl.schedule.events import JobSpec
 from bndl.schedule.instructions import TaskOutcome
 from bndl.schedule.transitions import State
 
-__all__ = ["ClusterListener", "Driver"]
+__all__ = ["Driver"]
 
 logger = logging.getLogger(__name__)
-
-
-class ClusterListener(Protocol):
-    """Who wants to know which peers there are. Called on the driver's loop."""
-
-    def peer_connected(self, info: NodeInfo) -> None:
-        """A peer can be talked to."""
-
-    def peer_lost(self, name: str, reason: str) -> None:
-        """A peer is gone."""
-
-    def peer_refused(self, info: NodeInfo) -> None:
-        """A node runs other versions, so it takes no part."""
-
-    def describe_refusals(self) -> str:
-        """Sentences on nodes that were refused, each with a space in front; empty if there are none."""
-
-    def death_reason(self, name: str) -> str | None:
-        """What is known of the end of a worker, if more than the fabric knows."""
 
 
 class Driver:
@@ -203,12 +185,13 @@ class Driver:
 
     def peer_lost(self, name: str, reason: str) -> None:
         """A peer is gone."""
-        reason = self._cluster.death_reason(name) or reason
+        certificate = self._cluster.death_certificate(name)
+        reason = certificate.reason if certificate is not None else reason
         self._cluster.peer_lost(name, reason)
         for stage in self._stages.values():
             stage.defined_on.pop(name, None)
         if name in self._scheduler.workers:
-            self._settling.note_loss(self._executions.values(), name, reason)
+            self._settling.note_loss(self._executions.values(), name, reason, certificate)
             self._handle(events.WorkerLost(name, reason))
             self._watch_workers()
         self._calls.lose(name)  # after the scheduler knows, or it launches on the worker what is missed now

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bndl.driver.delivery import Delivery
 from bndl.driver.execution import Execution, StageRun
 from bndl.driver.tasks import Task
-from bndl.errors import AttemptRecord, BndlError, TaskCancelled, WorkerLost
+from bndl.errors import AttemptRecord, BndlError, DeathCertificate, TaskCancelled, WorkerLost
 from bndl.execute import failures
 from bndl.execute.store import Store
 from bndl.net.messages import Result, Space
@@ -36,6 +36,8 @@ class Settling:
         self._arrived: dict[int, Result] = {}
         #: Why the last attempt of a task failed, until the task is done.
         self._causes: dict[int, tuple[BaseException, str]] = {}
+        #: Of the worker that was lost last.
+        self._certificate: DeathCertificate | None = None
         #: Tasks to tell users of, by execution.
         self._settled: dict[int, tuple[Execution, list[Task]]] = {}
 
@@ -71,7 +73,10 @@ class Settling:
         elif instruction.end is End.LOST:
             counters.lost += 1
             text = f"{instruction.worker} was lost while it had {task.name}: {cause}"
-            lost = WorkerLost(text, worker=instruction.worker, reason=cause)
+            certificate = self._certificate
+            if certificate is not None:
+                text = f"{text}\n\n{certificate}"
+            lost = WorkerLost(text, worker=instruction.worker, reason=cause, certificate=certificate)
             self._causes[instruction.task] = (lost, text)
         elif instruction.end is End.INPUTS_MISSING:
             counters.inputs_missing += 1
@@ -81,8 +86,11 @@ class Settling:
         record = AttemptRecord(instruction.number, instruction.worker, str(instruction.end), cause, result.seconds)
         task.note(record)
 
-    def note_loss(self, executions: Iterable[Execution], worker: str, reason: str) -> None:
-        """Write into the reports of what runs that a worker was lost."""
+    def note_loss(
+        self, executions: Iterable[Execution], worker: str, reason: str, certificate: DeathCertificate | None
+    ) -> None:
+        """Write into the reports of what runs that a worker was lost; the scheduler says next which attempts were."""
+        self._certificate = certificate
         for execution in executions:
             execution.notes.append(f"{worker} was lost: {reason}")
 

@@ -22,6 +22,7 @@ import msgspec
 
 from bndl import _version
 from bndl.config import Config
+from bndl.execute.blackbox import BlackBox
 from bndl.execute.slots import Prepared, ThreadSlots
 from bndl.execute.store import Store
 from bndl.execute.worker import Worker
@@ -55,6 +56,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
         parent: the process that started it.
         path: where that process looks for modules.
         config: settings.
+        box: the open file of its black box; -1 for none.
     """
 
     cluster: str
@@ -67,17 +69,25 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     parent: int
     path: tuple[str, ...]
     config: Config
+    box: int = -1
 
 
 class ThreadParts:
-    """What a real worker is made of: two loops and slots, all threads."""
+    """What a real worker is made of: two loops and slots, all threads.
 
-    def __init__(self) -> None:
+    Args:
+        box: notes what the slots execute.
+    """
+
+    def __init__(self, box: BlackBox | None = None) -> None:
+        self._box = box
         self.loop = ThreadLoop("bndl-worker", _end)
         self.bulk_loop = ThreadLoop("bndl-bulk", _end)
 
     def make_slots(self, count: int, execute: Callable[[Prepared], None]) -> ThreadSlots:
         """Room for ``count`` tasks."""
+        if self._box is not None:
+            execute = self._box.recording(execute)
         slots = ThreadSlots(count, self.loop.now, execute)
         slots.start()
         return slots
@@ -111,6 +121,17 @@ def _tie_to_parent(parent: int) -> None:
         os._exit(1)
 
 
+def _open_box(settings: WorkerSettings) -> BlackBox | None:
+    """The black box that was handed down; without one, stacks go to standard error."""
+    if settings.box < 0:
+        faulthandler.enable()
+        return None
+    os.set_inheritable(settings.box, False)  # noqa: FBT003 - it is for this process, and not for what tasks start
+    box = BlackBox(settings.box, settings.concurrency)
+    box.catch_stacks()
+    return box
+
+
 def make_worker(settings: WorkerSettings, parts: ThreadParts) -> tuple[Worker, ZenohFabric]:
     """A worker on the Zenoh fabric, not started."""
     name = str(NodeName(machine_name(), "worker", os.getpid(), settings.context, settings.index))
@@ -133,10 +154,10 @@ def main() -> None:
         return
     settings = msgspec.json.decode(line, type=WorkerSettings)
     _tie_to_parent(settings.parent)
-    faulthandler.enable()
+    box = _open_box(settings)
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     sys.path[:] = settings.path
-    parts = ThreadParts()
+    parts = ThreadParts(box)
     worker, fabric = make_worker(settings, parts)
     lifeline = os.dup(sys.stdin.fileno())
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device; tasks that read standard input get its end

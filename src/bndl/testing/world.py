@@ -18,6 +18,7 @@ from bndl.driver.driver import Driver
 from bndl.driver.execution import prepare
 from bndl.driver.jobs import Job
 from bndl.driver.tasks import Task
+from bndl.errors import DeathCertificate
 from bndl.execute.slots import Prepared
 from bndl.execute.store import Store
 from bndl.execute.worker import Worker
@@ -59,13 +60,15 @@ class Cluster:
         connected: the peers that are there.
         lost: who was lost and why, in order.
         refused: who was refused.
-        reasons: what ``death_reason`` is to say.
+        reasons: what the certificates of dead workers are to say.
+        end: ends a worker.
     """
 
     connected: dict[str, NodeInfo] = field(default_factory=dict)
     lost: list[tuple[str, str]] = field(default_factory=list)
     refused: list[NodeInfo] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
+    end: Callable[[str], bool] = lambda _: False
 
     def peer_connected(self, info: NodeInfo) -> None:
         """A peer is there."""
@@ -84,9 +87,17 @@ class Cluster:
         """Nothing: the tests look at ``refused``."""
         return ""
 
-    def death_reason(self, name: str) -> str | None:
+    def death_certificate(self, name: str) -> DeathCertificate | None:
         """What is known of the end of a worker."""
-        return self.reasons.get(name)
+        reason = self.reasons.get(name)
+        return None if reason is None else DeathCertificate(name, reason)
+
+    def end_worker(self, name: str, reason: str) -> bool:
+        """End a worker."""
+        ended = self.end(name)
+        if ended:
+            self.reasons[name] = f"bndl ended it: {reason}"
+        return ended
 
 
 @dataclass
@@ -137,7 +148,7 @@ class World:
         self.network = MemoryNetwork(self.time, self.random.getrandbits(32), delay=delay, lease=config.lease)
         self.trace: list[tuple[float, str, Any]] = []
         self.workers: dict[str, SimulatedWorker] = {}
-        self.cluster = Cluster()
+        self.cluster = Cluster(end=self._end)
         self._concurrency = concurrency
         self._duration = duration
         self._numbers = count(1)
@@ -197,6 +208,12 @@ class World:
         node.loop.kill()
         self.network.kill(name)
         node.worker.store.drop_where(lambda _: True)  # its files go with its process
+
+    def _end(self, name: str) -> bool:
+        if name in self.workers:
+            self.kill(name)
+            return True
+        return False
 
     def freeze(self, name: str) -> None:
         """Stop a node like SIGSTOP."""
