@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bndl.context.context import Context
     from bndl.context.default import ctx
     from bndl.driver.jobs import Job, Stage
+    from bndl.driver.options import Retry
     from bndl.driver.tasks import Task
     from bndl.execute.current import check_cancelled, current_task, current_worker
     from bndl.execute.refs import Ref
@@ -34,6 +35,7 @@ __all__ = [
     "Job",
     "Peer",
     "Ref",
+    "Retry",
     "Stage",
     "Task",
     "__version__",
@@ -51,6 +53,7 @@ _HOMES = {
     "Job": "bndl.driver.jobs",
     "Peer": "bndl.cluster.peer",
     "Ref": "bndl.execute.refs",
+    "Retry": "bndl.driver.options",
     "Stage": "bndl.driver.jobs",
     "Task": "bndl.driver.tasks",
     "__version__": "bndl._version",

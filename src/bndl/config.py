@@ -20,6 +20,7 @@ class Config:
         stop_timeout: how many seconds a local worker process may take to end before it is killed.
         no_workers_timeout: for how many seconds work waits when no worker is left.
         fetch_timeout: how many seconds a peer may take to answer a request for results.
+        cancel_timeout: after how many seconds a worker that does not stop a cancelled attempt is ended from outside.
         inline_bytes: up to which size arguments and results travel in messages; larger ones are fetched.
         chunk_bytes: how much of a large result is asked for at a time.
         store_bytes: how much memory a node's kept results may take before they are moved to disk.
@@ -35,6 +36,7 @@ class Config:
     stop_timeout: float = 3.0
     no_workers_timeout: float = 60.0
     fetch_timeout: float = 30.0
+    cancel_timeout: float = 5.0
     inline_bytes: int = 64 << 10
     chunk_bytes: int = 4 * MEBIBYTE
     store_bytes: int = 1024 * MEBIBYTE

@@ -18,6 +18,7 @@
     │   ├── TaskCancelled            a task or its job was cancelled
     │   ├── TaskTimeout              an attempt took longer than its timeout
     │   ├── InputFailed              a task used the result of a task that failed
+    │   ├── NowhereToRun             no worker may run a task
     │   ├── ResultTooLarge           a result does not fit where it must go
     │   └── RemoteException          stands for a user's exception that could not travel
     ├── ClusterError                 the cluster is not as it has to be
@@ -65,6 +66,7 @@ __all__ = [
     "LastTask",
     "NoWorkers",
     "NotPicklable",
+    "NowhereToRun",
     "PeerLost",
     "RemoteException",
     "RemoteTraceback",
@@ -253,6 +255,10 @@ class InputFailed(TaskError):
 
     stage: str
     index: int
+
+
+class NowhereToRun(TaskError):
+    """No worker may run a task: its locality forbids all that are there."""
 
 
 class ResultTooLarge(TaskError, MemoryError):

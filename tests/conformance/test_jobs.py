@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -204,8 +205,12 @@ def test_cancel(ctx: bndl.Context) -> None:
     job.cancel()
     with pytest.raises(TaskCancelled):
         list(tasks)
-    assert job.report().state == "cancelled"
+    assert job.report().state in {"cancelling", "cancelled"}
     assert list(ctx.map(abs, [-1])) == [1]
+    deadline = time.monotonic() + 30
+    while job.report().state == "cancelling":
+        assert time.monotonic() < deadline, "the workers do not confirm that nothing of it runs any more"
+    assert job.report().state == "cancelled"
 
 
 def test_leaving_the_loop_cancels(ctx: bndl.Context) -> None:

@@ -10,6 +10,7 @@ from bndl.context import streams
 from bndl.context.calls import Calls
 from bndl.context.streams import stream
 from bndl.context.waiting import Ended, Mailbox
+from bndl.driver.options import Options
 from bndl.driver.tasks import Task
 from bndl.errors import ItemsFailed, TaskFailed
 from bndl.testing.world import World
@@ -36,7 +37,7 @@ class Mapping:
 
     def map(self, items: Iterable[int], *, ordered: bool = True) -> Iterator[int]:
         slots = self.world.driver.peers.names.__len__
-        return stream(self.world.driver, square, items, ordered=ordered, attempts=1, concurrency=0, slots=slots)
+        return stream(self.world.driver, square, items, ordered=ordered, options=Options(), slots=slots)
 
 
 Start = Callable[[int], Mapping]

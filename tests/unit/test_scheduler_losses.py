@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from bndl.schedule.instructions import End, FinishJob, Instruction, Launch, NoteAttempt, TaskOutcome
 from tests.unit.scheduling import Scheduling, cancelled, fail, failed, finish, launch, note, settle, succeeded
 
@@ -85,12 +83,34 @@ def test_the_loss_of_a_worker_with_a_queue_counts_for_nobody() -> None:
     scheduling = Scheduling()
     queued_on("a", scheduling)
     assert lost(scheduling.lose("a")) == {(task, 1) for task in range(2, 7)}
-    for number in (2, 3):
-        scheduling.join("a", 5)
-        assert lost(scheduling.lose("a")) >= {(task, number) for task in range(2, 7)}
-    assert scheduling.scheduler.jobs, "three workers were lost, and twice it was certain who ran"
     scheduling.join("a", 5)
+    assert lost(scheduling.lose("a")) == {(task, 2) for task in range(2, 7)}
+    assert scheduling.join("a", 5) == [launch("a", 1, (2, 3))], "one by one, to know for certain"
     assert isinstance(scheduling.lose("a")[-1], FinishJob)
+
+
+def test_a_task_that_was_twice_on_a_lost_worker_gets_one_for_itself() -> None:
+    scheduling = Scheduling()
+    scheduling.submit(scheduling.stage(3))
+    for _ in range(2):
+        scheduling.join("a", 2)
+        scheduling.lose("a")
+    assert scheduling.join("a", 2) == [launch("a", 1, (1, 3))]
+    assert scheduling.join("b", 2) == [launch("b", 1, (2, 3))]
+    assert scheduling.finish("b", succeeded(2, 3))[1:] == [launch("b", 1, 3)], "it is nobody's any more"
+    assert scheduling.finish("a", succeeded(1, 3))[1:] == []
+
+
+def test_a_worker_is_emptied_for_a_task_that_gets_one_for_itself() -> None:
+    scheduling = Scheduling()
+    scheduling.submit(scheduling.stage(1), scheduling.stage(1))
+    scheduling.submit(scheduling.stage(9))
+    for _ in range(2):  # tasks 1 and 3
+        scheduling.join("a", 2)
+        scheduling.lose("a")
+    scheduling.submit(scheduling.stage(9))
+    assert launches(scheduling.join("b", 2)) == [launch("b", 1, (1, 3))], "it has the worker for itself"
+    assert launches(scheduling.join("c", 2)) == [launch("c", 3, (3, 3))], "as the other one has"
 
 
 def test_suspects_are_launched_into_free_slots_only() -> None:
@@ -113,7 +133,7 @@ def test_nothing_is_queued_behind_a_suspect() -> None:
     assert after == [launch("b", 1, 7, 8, 9)], "after the suspects there are batches again"
 
 
-def test_a_suspect_that_ran_for_certain_pays_even_if_others_were_queued_behind_it() -> None:
+def test_a_suspect_beside_others_does_not_pay() -> None:
     scheduling = Scheduling()
     scheduling.submit(scheduling.stage(1, losses=2))
     scheduling.join("a")
@@ -121,15 +141,12 @@ def test_a_suspect_that_ran_for_certain_pays_even_if_others_were_queued_behind_i
     scheduling.join("b", 2)
     scheduling.submit(scheduling.stage(20))
     assert len(launches(scheduling.finish("b", succeeded(2, seconds=0.005)))) == 1
-    assert fail(1, 1, 2) in scheduling.lose("b")
-    assert scheduling.states(3) == ["ready"], "the other job goes on"
+    scheduling.lose("b")
+    assert scheduling.states(1, 3) == ["ready", "ready"]
+    scheduling.join("a")
+    assert fail(1, 1, 3) in scheduling.lose("a"), "once it is alone again it does"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="all that runs on a lost worker pays, and here both always run on the same one",
-)
 def test_a_task_that_ends_each_of_its_workers_takes_no_innocent_one_with_it() -> None:
     """Task 1 ends its workers, each time just after task 2 was launched next to it."""
     scheduling = Scheduling()
@@ -158,16 +175,15 @@ def test_abandoned_attempts_are_lost_with_their_worker() -> None:
     assert scheduling.submit(scheduling.stage(1)) == [launch("a", 2, 2)]
 
 
-def test_several_tasks_fail_with_one_worker() -> None:
-    """The job ends with the first one, so the rest of them is cancelled, in the same event."""
+def test_a_job_that_ends_with_a_worker_is_over_in_the_same_event() -> None:
     scheduling = Scheduling()
     scheduling.submit(scheduling.stage(2, losses=1))
-    scheduling.join("a", 2)
+    scheduling.join("a")
     assert scheduling.lose("a") == [
-        note("a", 2, 1, *LOST),
-        fail(1, 2),
-        cancelled(1, (1, 1)),
-        finish(1, TaskOutcome.FAILED, task=2),
+        note("a", 1, 1, *LOST),
+        fail(1, 1),
+        cancelled(1, (2, 0)),
+        finish(1, TaskOutcome.FAILED, task=1),
     ]
 
 

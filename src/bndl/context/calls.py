@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from bndl.driver.driver import Driver
@@ -22,11 +23,23 @@ R = TypeVar("R")
 
 
 class _TaskFuture(Future[Any]):
-    """A future of the result of a task. The result is unpickled in the thread that asks for it first."""
+    """A future of the result of a task. The result is unpickled in the thread that asks for it first.
 
-    def __init__(self) -> None:
+    Args:
+        cancel_task: has the task cancelled.
+    """
+
+    def __init__(self, cancel_task: Callable[[], None]) -> None:
         super().__init__()
         self._unpickling = threading.Lock()
+        self._cancel_task = cancel_task
+
+    def cancel(self) -> bool:
+        """Cancel the call, also if it is being executed: what runs is told to stop, and in the end stopped."""
+        if not super().cancel():
+            return False
+        self._cancel_task()
+        return True
 
     def result(self, timeout: float | None = None) -> Any:
         value = super().result(timeout)
@@ -71,7 +84,6 @@ class Calls:
         Raises:
             NotPicklable: the call cannot travel.
         """
-        future = _TaskFuture()
         with self._lock:
             if self._over is not None:
                 raise self._over
@@ -88,7 +100,7 @@ class Calls:
             task.begin_run(self._stage, self._next)
             number = (self._stage.number << 32) + self._next
             task.set_arguments(self._driver.store_if_large(Space.ARGUMENTS, number, payload))
-            self._futures[self._next] = future
+            self._futures[self._next] = future = _TaskFuture(partial(self._driver.cancel_tasks, [number], "cancelled"))
             self._driver.add_tasks(self._stage, self._next, [task])
             self._next += 1
         return future

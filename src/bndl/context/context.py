@@ -6,15 +6,17 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from bndl.cluster.peer import Peer
 from bndl.context import progress
 from bndl.context.calls import Calls
 from bndl.context.jobs import execute
 from bndl.context.streams import stream
-from bndl.driver.options import Options
-from bndl.errors import ContextClosed
+from bndl.driver.options import JobOptions, make_options
+from bndl.errors import ContextClosed, InvalidJob
+from bndl.schedule.explaining import Explanation
+from bndl.schedule.instructions import TaskOutcome
 
 if TYPE_CHECKING:
     from bndl.context.node import DriverNode
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from bndl.driver.tasks import Task
 
 __all__ = ["Context"]
+
+#: How many seconds the driver may take to explain something.
+_EXPLAIN_TIMEOUT = 10.0
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -94,8 +99,7 @@ class Context:
         items: Iterable[T],
         *,
         ordered: bool = True,
-        attempts: int | None = None,
-        concurrency: int | None = None,
+        **options: Unpack[JobOptions],
     ) -> Iterator[R]:
         """Apply a function to each item, on the workers.
 
@@ -105,8 +109,8 @@ class Context:
             function: is called with one item.
             items: any iterable.
             ordered: whether results come in the order of the items, or as they are done.
-            attempts: how often each item may be tried.
-            concurrency: how many items may be under way at the same time.
+            options: ``attempts``, ``retry``, ``timeout``, ``priority``, ``locality``, and ``concurrency``, which is how
+                many items may be under way at the same time. See ``bndl.driver.options.Options``.
 
         Returns:
             An iterator over the results. Work begins with this call; closing the iterator stops it.
@@ -119,16 +123,8 @@ class Context:
             WorkerFailedToStart: the local worker processes do not stay up, and there are no others.
         """
         self._check_ready()
-        options = Options(attempts, concurrency)
-        results = stream(
-            self._node.driver,
-            function,
-            items,
-            ordered=ordered,
-            attempts=options.attempts or 1,
-            concurrency=options.concurrency or 0,
-            slots=self._count_slots,
-        )
+        own = make_options("ctx.map", JobOptions, options)
+        results = stream(self._node.driver, function, items, ordered=ordered, options=own, slots=self._count_slots)
         total = len(items) if isinstance(items, Sized) else None
         if self._show_progress:
             return progress.watch_results(results, getattr(function, "__name__", "map"), total)
@@ -173,10 +169,25 @@ class Context:
         return execute(self._node.driver, job, ordered=ordered, show_progress=self._show_progress)
 
     def run(self, job: Job) -> list[Any]:
-        """Execute a job and return the results of its last stage, in order. Raises like ``execute``."""
+        """Execute a job and return the results of its last stage, in order. Raises like ``execute``.
+
+        Tasks that failed and were tolerated (``max_failures``), or were cancelled one by one, have none.
+        """
         for _ in self.execute(job, ordered=False):
             pass
-        return [task.result for task in job.stages[-1].tasks]
+        return [task.result for task in job.stages[-1].tasks if task.outcome is TaskOutcome.SUCCEEDED]
+
+    def explain(self, task: Task) -> Explanation:
+        """Why a task is not running, for each worker. ``print`` shows it.
+
+        Raises:
+            InvalidJob: its job is not being executed, and was not.
+        """
+        self._check_open()
+        if task.number is None:
+            text = f"{task.name} was not executed, so there is nothing to explain; ctx.execute(job) executes its job."
+            raise InvalidJob(text)
+        return self._node.driver.answers.explain(task.number).result(timeout=_EXPLAIN_TIMEOUT)
 
     # End
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from bndl.context import progress
 from bndl.context.waiting import Ended, Mailbox
 from bndl.driver.driver import Driver
-from bndl.driver.execution import Execution, prepare
+from bndl.driver.execution import Execution
+from bndl.driver.preparing import prepare
 from bndl.schedule.instructions import TaskOutcome
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def execute(driver: Driver, job: Job, *, ordered: bool, show_progress: bool) -> 
     """Execute a job; see ``Context.execute``."""
     mailbox = Mailbox()
     execution, spec = prepare(driver, job, mailbox)
+    mailbox.bind(execution)
     driver.submit(execution, spec)
     tasks = _in_order(job, mailbox) if ordered else _as_done(mailbox)
     return _watched(execution, tasks, show_progress=show_progress)
@@ -45,7 +47,7 @@ def _as_done(mailbox: Mailbox) -> Iterator[Task]:
             if got.error is not None:
                 raise got.error
             return
-        yield from (task for task in got if task.outcome is TaskOutcome.SUCCEEDED)
+        yield from (task for task in got if _is_shown(task))
 
 
 def _in_order(job: Job, mailbox: Mailbox) -> Iterator[Task]:
@@ -56,7 +58,7 @@ def _in_order(job: Job, mailbox: Mailbox) -> Iterator[Task]:
                 got = mailbox.take()
                 if isinstance(got, Ended):
                     ended = got
-            if task.outcome is not TaskOutcome.SUCCEEDED:
+            if not _is_shown(task):
                 break
             yield task
     while ended is None:
@@ -65,3 +67,8 @@ def _in_order(job: Job, mailbox: Mailbox) -> Iterator[Task]:
             ended = got
     if ended.error is not None:
         raise ended.error
+
+
+def _is_shown(task: Task) -> bool:
+    """Whether a done task is one of those that users get, rather than the reason for an error, or its victim."""
+    return task.outcome is TaskOutcome.SUCCEEDED or task.is_tolerated

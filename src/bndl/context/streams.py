@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 from bndl.context.waiting import Ended, Mailbox
 from bndl.driver.driver import Driver
-from bndl.driver.execution import Execution, pack_function
+from bndl.driver.execution import Execution
+from bndl.driver.options import Options
+from bndl.driver.preparing import make_growing_spec, pack_function
 from bndl.driver.tasks import Task
 from bndl.errors import InvalidJob, ItemsFailed
 from bndl.execute.payloads import Packer
 from bndl.net.messages import Space
-from bndl.schedule.events import JobSpec, StageSpec
+from bndl.schedule.events import JobSpec
 from bndl.schedule.instructions import TaskOutcome
 from bndl.schedule.placement import LOOKAHEAD
 
@@ -40,9 +42,7 @@ class _Stream:
         driver: Driver,
         function: Callable[[Any], Any],
         items: Iterable[Any],
-        *,
-        attempts: int,
-        concurrency: int,
+        options: Options,
         slots: Callable[[], int],
     ) -> None:
         self._driver = driver
@@ -62,7 +62,7 @@ class _Stream:
         number = driver.next_number()
         payload = pack_function(driver, self._packer, function, f"the function {name!r}", number)
         self._stage = self.execution.add_stage(name, payload, number=number, growing=True)
-        spec = StageSpec(number, range(0), attempts=attempts, concurrency=concurrency, growing=True)
+        spec = make_growing_spec(self._stage, options)
         driver.submit(self.execution, JobSpec(self.execution.number, (spec,)))
 
     def in_order(self) -> Iterator[Task]:
@@ -177,12 +177,11 @@ def stream(
     items: Iterable[T],
     *,
     ordered: bool,
-    attempts: int,
-    concurrency: int,
+    options: Options,
     slots: Callable[[], int],
 ) -> Iterator[R]:
     """The results of a function over items; see ``Context.map``."""
-    mapping = _Stream(driver, function, items, attempts=attempts, concurrency=concurrency, slots=slots)
+    mapping = _Stream(driver, function, items, options, slots)
     return _results(mapping, ordered=ordered)
 
 

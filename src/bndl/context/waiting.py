@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
+from bndl.driver.execution import Execution
 from bndl.driver.tasks import Task
 from bndl.errors import BndlError
 
-__all__ = ["Ended", "Mailbox"]
+__all__ = ["MOST_BYTES", "MOST_TASKS", "Ended", "Mailbox"]
+
+#: How many tasks may be done and not taken before their job is paused, and how many bytes of results.
+MOST_TASKS = 100_000
+MOST_BYTES = 512 << 20
 
 #: A Ctrl-C that comes in the instant before a wait does not end it. So no wait is longer than this many seconds.
 _LONGEST_WAIT = 0.2
@@ -24,23 +30,57 @@ class Ended:
 
 
 class Mailbox:
-    """Tasks that are done, in the order in which they were. The listener of an execution that one thread waits for."""
+    """Tasks that are done, in the order in which they were. The listener of an execution that one thread waits for.
+
+    If that thread does not keep up, so that more than ``MOST_TASKS`` tasks or ``MOST_BYTES`` bytes of results are
+    waiting, the execution is paused until half of them are taken.
+    """
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[Sequence[Task] | Ended] = SimpleQueue()
+        #: Each entry with the size of the results in it.
+        self._queue: SimpleQueue[tuple[Sequence[Task] | Ended, int]] = SimpleQueue()
+        self._execution: Execution | None = None
+        #: Guards what follows.
+        self._lock = threading.Lock()
+        self._tasks = 0
+        self._bytes = 0
+        self._is_paused = False
+
+    def bind(self, execution: Execution) -> None:
+        """Name the execution that is to be paused when too much is waiting; none is without this."""
+        self._execution = execution
 
     def tasks_settled(self, tasks: Sequence[Task]) -> None:
         """Tasks are done."""
-        self._queue.put(tasks)
+        size = sum(task.payload_bytes for task in tasks)
+        self._count(len(tasks), size)
+        self._queue.put((tasks, size))
 
     def execution_ended(self, error: BndlError | None) -> None:
         """All is done."""
-        self._queue.put(Ended(error))
+        self._queue.put((Ended(error), 0))
 
     def take(self) -> Sequence[Task] | Ended:
         """The next tasks, or the end. Waits for them: the driver sees to it that the end always comes."""
         while True:
             try:
-                return self._queue.get(timeout=_LONGEST_WAIT)
+                got, size = self._queue.get(timeout=_LONGEST_WAIT)
             except Empty:
                 continue
+            if not isinstance(got, Ended):
+                self._count(-len(got), -size)
+            return got
+
+    def _count(self, tasks: int, size: int) -> None:
+        execution = self._execution
+        if execution is None:
+            return
+        with self._lock:
+            self._tasks += tasks
+            self._bytes += size
+            if not self._is_paused and (self._tasks > MOST_TASKS or self._bytes > MOST_BYTES):
+                self._is_paused = True
+                execution.driver.pause(execution)
+            elif self._is_paused and self._tasks <= MOST_TASKS // 2 and self._bytes <= MOST_BYTES // 2:
+                self._is_paused = False
+                execution.driver.resume(execution)

@@ -12,24 +12,32 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
 
+import msgspec
+
 from bndl.config import Config
+from bndl.driver.answers import Answers
+from bndl.driver.cancelling import Cancelling
 from bndl.driver.delivery import Delivery
 from bndl.driver.execution import Execution, StageRun
+from bndl.driver.following import Following, forget
 from bndl.driver.listener import ClusterListener
+from bndl.driver.patience import Patience
+from bndl.driver.places import score_places
 from bndl.driver.requests import Requests
 from bndl.driver.settling import Settling
 from bndl.driver.tasks import Task
-from bndl.errors import BndlError, InternalError, NoWorkers, TaskCancelled, UserError
+from bndl.errors import BndlError, InternalError, TaskCancelled, UserError
+from bndl.execute import failures
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
-from bndl.loop import Loop, Timer
+from bndl.loop import Loop
 from bndl.net import messages
 from bndl.net.calls import Calls
 from bndl.net.fabric import Fabric
 from bndl.net.messages import Message, NodeInfo, Space
 from bndl.net.peers import Peers
 from bndl.schedule import Scheduler, events, instructions
-from bndl.schedule.events import JobSpec
+from bndl.schedule.events import JobSpec, Kind
 from bndl.schedule.instructions import TaskOutcome
 from bndl.schedule.transitions import State
 
@@ -48,17 +56,25 @@ class Driver:
         bulk_loop: serves its store.
         config: settings.
         cluster: hears of peers.
+        concurrency: how many attempts may be under way at the same time; 0 for no limit.
     """
 
     def __init__(
-        self, fabric: Fabric, info: NodeInfo, loop: Loop, bulk_loop: Loop, config: Config, cluster: ClusterListener
+        self,
+        fabric: Fabric,
+        info: NodeInfo,
+        loop: Loop,
+        bulk_loop: Loop,
+        config: Config,
+        cluster: ClusterListener,
+        concurrency: int = 0,
     ) -> None:
         self.name = info.name
         self.config = config
         self.peers = Peers(loop, fabric, info, self, config.hello_interval)
         self._loop = loop
         self._cluster = cluster
-        self._scheduler = Scheduler()
+        self._scheduler = Scheduler(concurrency=concurrency)
         self._store = Store(config.store_bytes)
         self._calls = Calls(loop, self.peers.send, self.peers.is_connected, config.lease)
         self._transfer = Transfer(
@@ -75,8 +91,18 @@ class Driver:
         self._executions: dict[int, Execution] = {}
         self._stages: dict[int, StageRun] = {}
         self._settling = Settling(self._stages, self._delivery, self._store)
-        self._wake: Timer | None = None
-        self._patience: Timer | None = None
+        self._cancelling = Cancelling(loop, self._stages, cluster.end_worker, config.cancel_timeout)
+        self._following = Following(
+            loop,
+            self.peers,
+            self._stages,
+            self._settling,
+            self._cancelling,
+            self._finish_job,
+            lambda: self._handle(events.TimeReached()),
+        )
+        self.answers = Answers(loop, self._scheduler, self._stages)
+        self._patience = Patience(loop, config.no_workers_timeout, cluster.describe_refusals, self._fail_all)
         self._crash: BaseException | None = None
         self._handlers: dict[type, Callable[[str, Any], None]] = {
             messages.Answer: self._on_answer,
@@ -84,16 +110,6 @@ class Driver:
             messages.Fetched: self._on_answer,
             messages.Finished: self._on_finished,
             messages.Returned: self._on_returned,
-        }
-        self._actions: dict[type, Callable[[Any], None]] = {
-            instructions.Abandon: self._abandon,
-            instructions.FinishJob: self._finish_job,
-            instructions.Launch: self._launch,
-            instructions.NoteAttempt: self._settling.note_attempt,
-            instructions.Release: self._release,
-            instructions.Settle: self._settling.settle,
-            instructions.TakeBack: self._take_back,
-            instructions.WakeAt: self._wake_at,
         }
 
     def start(self) -> None:
@@ -138,6 +154,18 @@ class Driver:
         """Stop an execution. ``error`` is what whoever waits for it gets."""
         self._loop.post(self._cancel, execution, reason, error)
 
+    def cancel_tasks(self, tasks: Sequence[int], reason: str) -> None:
+        """Cancel single tasks; their job goes on without them."""
+        self._loop.post(self._handle, events.TasksCancelled(tasks, reason))
+
+    def pause(self, execution: Execution) -> None:
+        """Launch nothing more of an execution: its results are not taken quickly enough."""
+        self._loop.post(self._handle, events.JobPaused(execution.number))
+
+    def resume(self, execution: Execution) -> None:
+        """Go on with a paused execution."""
+        self._loop.post(self._handle, events.JobResumed(execution.number))
+
     def release(self, execution: Execution) -> None:
         """Let workers drop what they keep of an execution, as soon as it is over."""
         self._loop.post(self._release_execution, execution)
@@ -180,6 +208,8 @@ class Driver:
         self._calls.send_held(info.name)
         self._cluster.peer_connected(info)
         if info.node_type == "worker":
+            for execution in list(self._executions.values()):
+                self._score_places(execution)
             self._handle(events.WorkerJoined(info.name, info.concurrency))
             self._watch_workers()
 
@@ -190,6 +220,7 @@ class Driver:
         self._cluster.peer_lost(name, reason)
         for stage in self._stages.values():
             stage.defined_on.pop(name, None)
+        self._cancelling.lose(name)
         if name in self._scheduler.workers:
             self._settling.note_loss(self._executions.values(), name, reason, certificate)
             self._handle(events.WorkerLost(name, reason))
@@ -210,10 +241,21 @@ class Driver:
 
     def _on_finished(self, worker: str, message: messages.Finished) -> None:
         self._settling.arrived(message.results)
-        self._handle(events.AttemptsFinished(worker, message.results))
+        self._cancelling.confirm(worker, ((result.task, result.number) for result in message.results))
+        hopeless = [result.task for result in message.results if result.kind == Kind.FAILED and self._is_final(result)]
+        self._handle(events.AttemptsFinished(worker, message.results, hopeless))
         self._settling.deliver()
 
+    def _is_final(self, result: messages.Result) -> bool:
+        """Whether a task failed with an error after which it is not to be tried again."""
+        stage = self._stages.get(result.task >> 32)
+        if stage is None:
+            return False
+        kinds = stage.options_of(result.task & 0xFFFFFFFF).retry.types
+        return BaseException not in kinds and not failures.matches(result.payload, kinds)
+
     def _on_returned(self, worker: str, message: messages.Returned) -> None:
+        self._cancelling.confirm(worker, message.attempts)
         for task, _ in message.attempts:
             stage = self._stages.get(task >> 32)
             if stage is not None:
@@ -232,8 +274,31 @@ class Driver:
         self._executions[execution.number] = execution
         for stage in execution.stages:
             self._stages[stage.number] = stage
-        self._handle(events.JobSubmitted(spec))
+        self._scheduler.stories[spec.job] = execution.story
+        try:
+            scored = [scores for stage in execution.stages if (scores := score_places(stage, self._cluster.workers))]
+        except BndlError as error:
+            self._refuse(execution, error)
+            return
+        self._handle(events.JobSubmitted(_with_scores(spec, scored)))
         self._watch_workers()
+
+    def _refuse(self, execution: Execution, error: BndlError) -> None:
+        """An execution cannot begin."""
+        del self._executions[execution.number]
+        execution.error = error
+        self._close(execution, "failed")
+
+    def _score_places(self, execution: Execution) -> None:
+        """A worker is there that was not before: ask anew where tasks are to run."""
+        for stage in execution.stages:
+            try:
+                scores = score_places(stage, self._cluster.workers)
+            except BndlError as error:
+                self._cancel(execution, error.message, error)
+                return
+            if scores is not None:
+                self._handle(scores)
 
     def _add_tasks(self, stage: StageRun, first: int, tasks: Sequence[Task]) -> None:
         if stage.number not in self._stages:  # it failed or was cancelled; the listener knows
@@ -270,100 +335,48 @@ class Driver:
 
     def _handle(self, event: events.Event) -> None:
         """An event goes in, instructions come out and are followed."""
-        for instruction in self._scheduler.handle(event, self._loop.now()):
-            self._actions[type(instruction)](instruction)
+        self._following.follow(self._scheduler.handle(event, self._loop.now()))
         self._settling.deliver()
-
-    def _launch(self, instruction: instructions.Launch) -> None:
-        stage = self._stages[instruction.stage]
-        worker = instruction.worker
-        if worker not in stage.defined_on:
-            stage.defined_on[worker] = None
-            define = messages.Define(
-                stage.number, stage.job_name, stage.name, stage.function, calls=stage.calls, kept=stage.kept
-            )
-            self.peers.send(worker, define)
-        tasks = stage.tasks
-        counters = stage.counters
-        if counters.first_launch is None:
-            counters.first_launch = self._loop.now()
-        attempts = []
-        for attempt in instruction.attempts:
-            arguments = tasks[attempt.task & 0xFFFFFFFF].arguments
-            counters.sent_bytes += len(arguments)
-            attempts.append(messages.Attempt(attempt.task, attempt.number, arguments, attempt.sources))
-        counters.attempts += len(attempts)
-        self.peers.send(worker, messages.Launch(instruction.stage, attempts))
-
-    def _take_back(self, instruction: instructions.TakeBack) -> None:
-        self.peers.send(instruction.worker, messages.TakeBack(instruction.attempts))
-
-    def _abandon(self, instruction: instructions.Abandon) -> None:
-        self.peers.send(instruction.worker, messages.Abandon(instruction.attempts))
-
-    def _release(self, instruction: instructions.Release) -> None:
-        self.peers.send(instruction.worker, messages.Release(instruction.tasks))
-
-    def _wake_at(self, instruction: instructions.WakeAt) -> None:
-        if self._wake is not None and not self._wake.cancelled and self._wake.when <= instruction.when:
-            return
-        if self._wake is not None:
-            self._wake.cancel()
-        self._wake = self._loop.call_later(max(instruction.when - self._loop.now(), 0.0), self._wake_up)
-
-    def _wake_up(self) -> None:
-        self._wake = None
-        self._handle(events.TimeReached())
 
     def _finish_job(self, instruction: instructions.FinishJob) -> None:
         execution = self._executions.pop(instruction.job)
-        if instruction.outcome is not TaskOutcome.SUCCEEDED:
-            self._settling.cancel_rest(execution)
-        self._watch_workers()
-        self._settling.deliver()
-        execution.outcome = str(instruction.outcome)
-        execution.ended = self._loop.now()
         if execution.error is None:
             execution.error = _error_of(instruction, execution)
+        self._watch_workers()
+        self._close(execution, str(instruction.outcome))
+
+    def _close(self, execution: Execution, outcome: str) -> None:
+        """An execution is over: whoever waits is told."""
+        if execution.error is not None:
+            self._settling.cancel_rest(execution)
+        self._settling.deliver()
+        execution.outcome = outcome
+        execution.ended = self._loop.now()
         execution.over.set()
         execution.listener.execution_ended(execution.error)
         if execution.released or execution.error is not None:
             self._forget(execution)
 
     def _forget(self, execution: Execution) -> None:
-        """Nothing of it is needed any more, here or on workers."""
-        workers: dict[str, list[int]] = {}
-        for stage in execution.stages:
-            if self._stages.pop(stage.number, None) is None:
-                continue
-            for worker in stage.defined_on:
-                workers.setdefault(worker, []).append(stage.number)
-            for task in stage.tasks.values():
-                task.drop_arguments()
+        forget(self.peers, self._stages, execution)
         self.drop_stored(stage.number for stage in execution.stages)
-        for worker, stages in workers.items():
-            self.peers.send(worker, messages.Forget(stages))
-
-    # Nobody is there
 
     def _watch_workers(self) -> None:
-        """Work waits for workers only so long."""
-        needed = self._executions and not self._scheduler.workers
-        if needed and self._patience is None:
-            self._patience = self._loop.call_later(self.config.no_workers_timeout, self._give_up)
-        elif not needed and self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        self._patience.watch(is_needed=bool(self._executions) and not self._scheduler.workers)
 
-    def _give_up(self) -> None:
-        self._patience = None
-        if not self._scheduler.workers:
-            text = (
-                f"there was no worker for {self.config.no_workers_timeout:g} s while work was waiting."
-                f"{self._cluster.describe_refusals()} Start some with bndl.connect(workers=...), or look at why those "
-                "that were there ended."
-            )
-            self._fail_all(NoWorkers(text))
+
+def _with_scores(spec: JobSpec, scored: Sequence[events.PlacesScored]) -> JobSpec:
+    if not scored:
+        return spec
+    by_stage = {each.stage: each for each in scored}
+    replace = msgspec.structs.replace
+    stages = tuple(
+        replace(stage, scores=scores.scores, task_scores=scores.task_scores)
+        if (scores := by_stage.get(stage.stage)) is not None
+        else stage
+        for stage in spec.stages
+    )
+    return replace(spec, stages=stages)
 
 
 def _error_of(instruction: instructions.FinishJob, execution: Execution) -> BndlError | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from bndl.driver.options import Options
+from bndl.driver.options import JobOptions, Options, make_options
 from bndl.driver.tasks import Task
 from bndl.errors import EmptyStage, InvalidJob, InvalidOption, JobStarted
 from bndl.execute.refs import Results
@@ -26,16 +26,24 @@ class Stage:
         function: applied to each item; None if the tasks bring their own functions.
         tasks: its tasks, in order.
         options: its options.
+        after: the stages that must be done before its tasks begin.
     """
 
     def __init__(
-        self, job: Job, name: str, function: Callable[[Any], Any] | None, tasks: list[Task], options: Options
+        self,
+        job: Job,
+        name: str,
+        function: Callable[[Any], Any] | None,
+        tasks: list[Task],
+        options: Options,
+        after: tuple[Stage, ...],
     ) -> None:
         self.job = job
         self.name = name
         self.function = function
         self.tasks: Sequence[Task] = tasks
         self.options = options
+        self.after = after
         self.number = 0
 
     @property
@@ -67,20 +75,21 @@ class Stage:
 
 
 class Job:
-    """Stages of tasks, executed one after the other with a barrier in between.
+    """Stages of tasks. A stage begins when all stages before it are done, unless it says otherwise.
 
     Args:
         name: for reports and errors.
-        attempts: how often each task may be tried, unless its stage or the task says otherwise.
-        concurrency: how many tasks of the job may be under way at the same time.
+        options: ``attempts``, ``timeout``, ``priority``, ``retry``, ``locality``, ``max_failures`` and ``speculate``
+            hold for its stages and tasks, unless those say otherwise; ``concurrency`` is how many of all of its tasks
+            may be under way at the same time. See ``bndl.driver.options.Options``.
 
     Raises:
         InvalidOption: an option makes no sense.
     """
 
-    def __init__(self, name: str = "job", *, attempts: int | None = None, concurrency: int | None = None) -> None:
+    def __init__(self, name: str = "job", **options: Unpack[JobOptions]) -> None:
         self.name = name
-        self.options = Options(attempts, concurrency)
+        self.options = make_options("bndl.Job", JobOptions, options)
         self.stages: list[Stage] = []
         #: Set when its execution begins.
         self.execution: Execution | None = None
@@ -92,8 +101,9 @@ class Job:
         *,
         tasks: Iterable[Task] | None = None,
         name: str | None = None,
-        attempts: int | None = None,
-        concurrency: int | None = None,
+        barrier: bool = True,
+        after: Sequence[Stage] | None = None,
+        **options: Unpack[JobOptions],
     ) -> Stage:
         """Add a stage: one task per item, or the tasks given.
 
@@ -102,17 +112,23 @@ class Job:
             items: one for each task. A ``Ref`` or ``Results`` in it is replaced by what it stands for.
             tasks: instead of function and items.
             name: for reports and errors; the function's name if left out.
-            attempts: how often each task may be tried, unless the task says otherwise.
-            concurrency: how many tasks of the stage may be under way at the same time.
+            barrier: whether its tasks wait for earlier stages to be done. Without, each task only waits for the results
+                it refers to and for the tasks that it is ``after``.
+            after: which stages the barrier is for; all earlier ones if left out.
+            options: ``attempts``, ``timeout``, ``priority``, ``retry`` and ``locality`` hold for each of its tasks
+                unless the task says otherwise; ``concurrency`` is how many of them may be under way at the same time,
+                ``max_failures`` how many may fail before the job does, and ``speculate`` starts stragglers a second
+                time on idle slots. See ``bndl.driver.options.Options``.
 
         Raises:
             EmptyStage: there is no item or task.
-            InvalidJob: neither or both of items and tasks are given, a task is used twice, or a name is.
+            InvalidJob: neither or both of items and tasks are given, a task is used twice, a name is, or a stage to be
+                after is none of this job.
             InvalidOption: an option makes no sense.
             JobStarted: the job's execution has begun.
         """
         self._check_not_started()
-        options = Options(attempts, concurrency)
+        own = make_options("job.stage", JobOptions, options)
         name = self._free_name(name or getattr(function, "__name__", None) or "stage", given=name is not None)
         listed = self._list_tasks(name, function, items, tasks)
         if not listed:
@@ -120,7 +136,8 @@ class Job:
                 f"stage {name!r} of job {self.name!r} has no tasks: give it at least one item, or leave the stage out."
             )
             raise EmptyStage(text)
-        stage = Stage(self, name, function if tasks is None else None, listed, options)
+        before = self._list_before(name, after, barrier=barrier)
+        stage = Stage(self, name, function if tasks is None else None, listed, own, before)
         for index, task in enumerate(listed):
             task.place(stage, index)
         self.stages.append(stage)
@@ -158,6 +175,20 @@ class Job:
         while f"{name}-{number}" in taken:
             number += 1
         return f"{name}-{number}"
+
+    def _list_before(self, name: str, after: Sequence[Stage] | None, *, barrier: bool) -> tuple[Stage, ...]:
+        """The stages that must be done before a new one begins."""
+        if after is None:
+            return tuple(self.stages) if barrier else ()
+        if not barrier:
+            text = f"stage {name!r} got after= and barrier=False; after= says what the barrier is for, so give one."
+            raise InvalidJob(text)
+        before = tuple([after] if isinstance(after, Stage) else after)
+        for each in before:
+            if each not in self.stages:
+                text = f"stage {name!r} is to be after {each!r}, not in job {self.name!r}; give an earlier one."
+                raise InvalidJob(text)
+        return before
 
     def _list_tasks(
         self,

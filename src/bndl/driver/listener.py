@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from bndl.driver.places import Named
 from bndl.errors import DeathCertificate
 from bndl.net.messages import NodeInfo
 
@@ -30,3 +32,7 @@ class ClusterListener(Protocol):
 
     def end_worker(self, name: str, reason: str) -> bool:
         """End a worker that does not do what it is told to. Returns whether that is in this node's power."""
+
+    @property
+    def workers(self) -> Sequence[Named]:
+        """The workers that are connected, as users see them."""

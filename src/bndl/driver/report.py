@@ -9,6 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bndl.schedule.instructions import Locality
+
 __all__ = ["JobReport", "StageCounters", "StageReport", "format_bytes", "format_seconds"]
 
 _WIDTH = 110
@@ -47,6 +49,10 @@ class StageReport:
         returned: how many attempts were taken back before they began.
         inputs_missing: how many attempts did not find their inputs.
         made_again: how many results were made again because they were lost.
+        cancelled: how many tasks were cancelled.
+        twins: how many attempts were second ones, beside a straggler.
+        best: how many attempts were launched where their task would have it.
+        other: how many attempts were launched elsewhere, after a wait.
         task_seconds: what the attempts took, added up.
         wall_seconds: from its first launch until its last task was done.
         sent_bytes: arguments, from the driver.
@@ -65,6 +71,10 @@ class StageReport:
     returned: int
     inputs_missing: int
     made_again: int
+    cancelled: int
+    twins: int
+    best: int
+    other: int
     task_seconds: float
     wall_seconds: float
     sent_bytes: int
@@ -86,6 +96,12 @@ class StageCounters:
         self.returned = 0
         self.inputs_missing = 0
         self.made_again = 0
+        self.cancelled = 0
+        self.twins = 0
+        #: How many attempts were launched at which kind of place.
+        self.places = {Locality.BEST: 0, Locality.OTHER: 0}
+        #: How many tasks have failed for good.
+        self.failed_tasks = 0
         self.task_seconds = 0.0
         self.first_launch: float | None = None
         self.last_done = 0.0
@@ -108,6 +124,10 @@ class StageCounters:
             self.returned,
             self.inputs_missing,
             self.made_again,
+            self.cancelled,
+            self.twins,
+            self.places[Locality.BEST],
+            self.places[Locality.OTHER],
             self.task_seconds,
             wall,
             self.sent_bytes,
@@ -123,7 +143,8 @@ class JobReport:
 
     Attributes:
         name: the job's name.
-        state: ``running``, ``succeeded``, ``failed`` or ``cancelled``.
+        state: ``running``, ``succeeded``, ``failed``, ``cancelling`` or ``cancelled``; it is ``cancelling`` until the
+            workers have confirmed that nothing of it runs any more.
         stages: in order.
         wall_seconds: from its start until its end, or until now.
         notes: what went wrong on the way, in order.
@@ -168,6 +189,14 @@ class JobReport:
                 remarks.append(f"{stage.name}: {stage.made_again:,} results were lost and made again")
             if stage.returned:
                 remarks.append(f"{stage.name}: {stage.returned:,} attempts were taken back and placed elsewhere")
+            if stage.cancelled:
+                remarks.append(f"{stage.name}: {stage.cancelled:,} tasks were cancelled")
+            if stage.twins:
+                remarks.append(f"{stage.name}: {stage.twins:,} stragglers were started a second time")
+            if placed := stage.best + stage.other:
+                remarks.append(
+                    f"{stage.name}: locality achieved by {stage.best:,} of {placed:,} attempts that preferred a worker"
+                )
             if stage.inputs_missing:
                 remarks.append(f"{stage.name}: {stage.inputs_missing:,} attempts did not find their inputs")
         return remarks

@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from bndl.driver.delivery import Delivery
 from bndl.driver.execution import Execution, StageRun
 from bndl.driver.tasks import Task
-from bndl.errors import AttemptRecord, BndlError, DeathCertificate, TaskCancelled, WorkerLost
+from bndl.errors import (
+    AttemptRecord,
+    BndlError,
+    DeathCertificate,
+    NowhereToRun,
+    TaskTimeout,
+    WorkerLost,
+)
 from bndl.execute import failures
 from bndl.execute.store import Store
 from bndl.net.messages import Result, Space
@@ -70,14 +77,16 @@ class Settling:
             failure, error = failures.rebuild(result.payload)
             cause = failure.line
             self._causes[instruction.task] = (error, f"{failure.line}\n\n{failure.trace}")
+        elif instruction.end is End.TIMED_OUT:
+            counters.failed += 1
+            timeout = stage.options_of(task.index).timeout
+            late = TaskTimeout(f"{task.name}: {cause}", task=task.name, timeout=timeout)
+            late.__cause__ = self._make_lost(instruction, task)
+            self._causes[instruction.task] = (late, late.message)
         elif instruction.end is End.LOST:
             counters.lost += 1
-            text = f"{instruction.worker} was lost while it had {task.name}: {cause}"
-            certificate = self._certificate
-            if certificate is not None:
-                text = f"{text}\n\n{certificate}"
-            lost = WorkerLost(text, worker=instruction.worker, reason=cause, certificate=certificate)
-            self._causes[instruction.task] = (lost, text)
+            lost = self._make_lost(instruction, task)
+            self._causes[instruction.task] = (lost, lost.message)
         elif instruction.end is End.INPUTS_MISSING:
             counters.inputs_missing += 1
             missing = ", ".join(f"{number} on {node}" for number, node in result.missing[:3])
@@ -85,6 +94,13 @@ class Settling:
             self._causes[instruction.task] = (lost, lost.message)
         record = AttemptRecord(instruction.number, instruction.worker, str(instruction.end), cause, result.seconds)
         task.note(record)
+
+    def _make_lost(self, instruction: NoteAttempt, task: Task) -> WorkerLost:
+        text = f"{instruction.worker} was lost while it had {task.name}: {instruction.reason}"
+        certificate = self._certificate
+        if certificate is not None:
+            text = f"{text}\n\n{certificate}"
+        return WorkerLost(text, worker=instruction.worker, reason=instruction.reason, certificate=certificate)
 
     def note_loss(
         self, executions: Iterable[Execution], worker: str, reason: str, certificate: DeathCertificate | None
@@ -105,6 +121,10 @@ class Settling:
             else:
                 self._succeed(stage, instruction)
             return
+        self._end(stage, instruction)
+
+    def _end(self, stage: StageRun, instruction: Settle) -> None:
+        """Tasks failed or were cancelled."""
         settled = []
         for number, _ in instruction.tasks:
             task = self._take(stage, number)
@@ -113,14 +133,23 @@ class Settling:
                 continue
             told = task.outcome is not None  # its result was lost, and it was being made again
             if instruction.outcome is TaskOutcome.FAILED:
-                error, detail = cause or (TaskCancelled("nothing is known of it"), "nothing is known of it")
-                task.fail(error, detail)
-                stage.execution.failure = stage.execution.failure or task.error
+                self._fail(stage, task, cause or _nowhere(instruction.reason))
             elif not told:
-                task.cancel("its job was cancelled or failed")
+                task.end_cancelled(instruction.reason or "its job was cancelled or failed")
+                if instruction.reason:
+                    task.tolerate()
+                stage.counters.cancelled += 1
             if not told:
                 settled.append(task)
         self._tell(stage, settled)
+
+    def _fail(self, stage: StageRun, task: Task, cause: tuple[BaseException, str]) -> None:
+        task.fail(*cause)
+        stage.counters.failed_tasks += 1
+        if stage.execution.independent or stage.counters.failed_tasks <= stage.max_failures:
+            task.tolerate()
+        else:
+            stage.execution.failure = stage.execution.failure or task.error
 
     def cancel_rest(self, execution: Execution) -> None:
         """Tell users of the tasks whose results were on their way when the execution was stopped."""
@@ -128,7 +157,7 @@ class Settling:
             rest = [task for task in stage.tasks.values() if task.outcome is None]
             for task in rest:
                 self._causes.pop((stage.number << 32) + task.index, None)
-                task.cancel("its job was cancelled or failed")
+                task.end_cancelled("its job was cancelled or failed")
             self._tell(stage, rest)
 
     def _succeed(self, stage: StageRun, instruction: Settle) -> None:
@@ -201,3 +230,9 @@ class Settling:
             settled, self._settled = self._settled, {}
             for execution, tasks in settled.values():
                 execution.listener.tasks_settled(tasks)
+
+
+def _nowhere(reason: str) -> tuple[BaseException, str]:
+    """A task failed without an attempt to blame."""
+    text = f"{reason or 'nothing is known of it'}. Allow a worker, or start one that it may use."
+    return NowhereToRun(text), text

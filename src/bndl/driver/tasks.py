@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from bndl.driver.options import Options
-from bndl.errors import AttemptRecord, TaskCancelled, TaskError, TaskFailed, UserError
+from bndl.driver.history import Transition
+from bndl.driver.options import Options, TaskOptions, make_options
+from bndl.errors import AttemptRecord, InvalidJob, TaskCancelled, TaskError, TaskFailed, UserError
 from bndl.execute.payloads import unpack
-from bndl.schedule.instructions import TaskOutcome
+from bndl.schedule.instructions import Locality, TaskOutcome
 from bndl.schedule.transitions import State
 
 if TYPE_CHECKING:
@@ -31,11 +32,13 @@ class Task:
         index: which task of the stage, counted from 0.
         own: its options.
         worker: the name of the worker that made its result; empty if there is none.
+        predecessors: the tasks that it is after.
     """
 
     __slots__ = (
         "_arguments",
         "_error",
+        "_locality",
         "_name",
         "_number",
         "_outcome",
@@ -43,10 +46,12 @@ class Task:
         "_records",
         "_run",
         "_seconds",
+        "_tolerated",
         "_value",
         "call",
         "index",
         "own",
+        "predecessors",
         "stage",
         "worker",
     )
@@ -58,6 +63,7 @@ class Task:
 
     def _begin(self) -> None:
         self.own = _NO_OPTIONS
+        self.predecessors: tuple[Task, ...] = ()
         self.stage: Stage | None = None
         self.index = 0
         self._name: str | None = None
@@ -75,6 +81,9 @@ class Task:
         self._number = 0
         self.worker = ""
         self._seconds = 0.0
+        self._locality = Locality.ANY
+        #: Whether its job goes on although it did not succeed.
+        self._tolerated = False
 
     @classmethod
     def of_item(cls, item: Any) -> Task:
@@ -84,20 +93,60 @@ class Task:
         task._begin()  # noqa: SLF001 - its own class
         return task
 
-    def options(self, *, attempts: int | None = None, name: str | None = None) -> Task:
+    def options(self, *, name: str | None = None, **options: Unpack[TaskOptions]) -> Task:
         """A copy of the task, not in any stage, with these options.
 
         Args:
-            attempts: how often it may be tried.
             name: its name, for reports and errors.
+            options: ``attempts``, ``timeout``, ``priority``, ``retry`` and ``locality``; those that are not given stay
+                as they are. See ``bndl.driver.options.Options``.
 
         Raises:
             InvalidOption: a value makes no sense.
         """
         task = Task.of_item(self.call)
-        task.own = Options(self.own.attempts if attempts is None else attempts)
+        kept = {key: value for key in TaskOptions.__annotations__ if (value := getattr(self.own, key)) is not None}
+        if {"attempts", "retry"} & options.keys():
+            kept = {key: value for key, value in kept.items() if key not in {"attempts", "retry"}}
+        if kept or options:
+            task.own = make_options("task.options", TaskOptions, {**kept, **options})
+        task.predecessors = self.predecessors
         task._name = name or self._name  # noqa: SLF001 - its own class
         return task
+
+    def after(self, *others: Task) -> Self:
+        """Let it begin only when other tasks of its job have succeeded; it does not get their results.
+
+        Returns:
+            The task itself.
+
+        Raises:
+            InvalidJob: one of them is no task, or the execution of this one has begun.
+        """
+        for other in others:
+            if not isinstance(other, Task):
+                text = f"{self.name} is to be after {other!r}, which is no task; give tasks of the same job."
+                raise InvalidJob(text)
+        if self._run is not None:
+            text = f"{self.name} is being executed or was, so it cannot wait for more; make a new job."
+            raise InvalidJob(text)
+        self.predecessors = (*self.predecessors, *others)
+        return self
+
+    def cancel(self, reason: str = "cancelled by the user") -> bool:
+        """Cancel this task; its job goes on without it.
+
+        What waits is not started, and what runs is told to stop, then interrupted, and in the end stopped with its
+        worker process. Tasks that take its result as a ``Ref``, or are ``after`` it, do not succeed either; a list of
+        results is given without it.
+
+        Returns:
+            Whether it was not done yet, so that it is cancelled, unless it is done before that is known.
+        """
+        if self._outcome is not None or self._run is None:
+            return False
+        self._run.cancel(self, reason)
+        return True
 
     def place(self, stage: Stage, index: int) -> None:
         """Put it into a stage. Called by ``Job.stage``."""
@@ -108,6 +157,11 @@ class Task:
     def is_placed(self) -> bool:
         """Whether it is in a stage."""
         return self.stage is not None or self._run is not None
+
+    @property
+    def has_options(self) -> bool:
+        """Whether anything differs from what holds for its stage."""
+        return self.own is not _NO_OPTIONS
 
     @property
     def name(self) -> str:
@@ -171,6 +225,11 @@ class Task:
         return self._value
 
     @property
+    def payload_bytes(self) -> int:
+        """The size of its pickled result, while that is here and was not asked for."""
+        return len(self._payload)
+
+    @property
     def seconds(self) -> float:
         """How long the attempt took that succeeded; 0.0 if none did."""
         return self._seconds
@@ -184,7 +243,43 @@ class Task:
     def _job_name(self) -> str:
         return "" if self._run is None else self._run.job_name
 
+    @property
+    def number(self) -> int | None:
+        """Its number with the driver, once its job is being executed."""
+        return None if self._run is None else (self._run.number << 32) + self.index
+
+    @property
+    def history(self) -> tuple[Transition, ...]:
+        """What happened to it: when, from which state to which, why, in which attempt and on which worker.
+
+        Of a job with very many tasks only the last transitions are known.
+        """
+        return () if self._run is None else self._run.history_of(self)
+
+    @property
+    def locality_achieved(self) -> Locality:
+        """Where its last attempt was launched: ``best``, ``other`` or, if it had no preference, ``any``."""
+        return self._locality
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether it was cancelled while it ran, and the worker has not confirmed yet that it has stopped."""
+        return self._run is not None and self._run.is_cancelling(self)
+
+    @property
+    def is_tolerated(self) -> bool:
+        """Whether it did not succeed and its job goes on nevertheless."""
+        return self._tolerated
+
     # For the driver
+
+    def launched(self, locality: Locality) -> None:
+        """An attempt of it was launched."""
+        self._locality = locality
+
+    def tolerate(self) -> None:
+        """Its job goes on although it did not succeed."""
+        self._tolerated = True
 
     def begin_run(self, run: StageRun, index: int) -> None:
         """Its job is being executed."""
@@ -221,13 +316,14 @@ class Task:
     def fail(self, cause: BaseException, detail: str) -> None:
         """It is done for: the last attempt failed."""
         attempts = self.attempts
-        tried = "in its only attempt" if len(attempts) == 1 else f"in all of its {len(attempts)} attempts"
+        few = {0: "without an attempt", 1: "in its only attempt"}
+        tried = few.get(len(attempts), f"in all of its {len(attempts)} attempts")
         text = f"{self.name} of job {self._job_name!r} failed {tried}: {detail}"
         self._error = TaskFailed(text, task=self.name, job=self._job_name, attempts=attempts)
         self._error.__cause__ = cause
         self._outcome = TaskOutcome.FAILED
 
-    def cancel(self, reason: str) -> None:
+    def end_cancelled(self, reason: str) -> None:
         """It will not run to its end any more."""
         self._error = TaskCancelled(f"{self.name} of job {self._job_name!r} was cancelled: {reason}")
         self._outcome = TaskOutcome.CANCELLED

@@ -1,7 +1,7 @@
 """How attempts end, and what that means for their tasks: done, tried again, or failed.
 
-Two budgets are kept apart. ``failures`` counts what the user's code did, ``losses`` counts workers that certainly were
-executing the task when they were lost. Whichever is used up first ends the task.
+Two budgets are kept apart: ``failures`` counts what the user's code raised, ``losses`` the workers that it ended, as
+far as is known. Whichever is used up first ends the task.
 """
 
 from __future__ import annotations
@@ -89,13 +89,14 @@ class Attempts:
 
     def lose(self, worker: WorkerState, reason: str) -> None:
         """A worker is gone with all that it ran and kept."""
-        queued = len(worker.running) > worker.concurrency
+        # With others beside it, or with an abandoned attempt that was still running, nobody knows which of them it was.
+        is_alone = not worker.zombies and len(worker.running) == 1
         running = list(worker.running.values())
         left = [(task, self._number_on(task, worker), self.leave(task, worker)) for task in running]
         recovery.lose_results(self._scheduler, list(worker.kept.values()))
         for task, number, has_twin in reversed(left):
             if task.state is State.PENDING:
-                exact = task.solo and (task.suspect or not queued)
+                exact = is_alone and task.solo
                 self._lose_attempt(task, worker, number, has_twin=has_twin, exact=exact, reason=reason)
 
     def _find(self, worker: WorkerState, number: int, attempt: int) -> TaskState | None:
@@ -225,7 +226,7 @@ class Attempts:
     def _lose_attempt(
         self, task: TaskState, worker: WorkerState, number: int, *, has_twin: bool, exact: bool, reason: str
     ) -> None:
-        """``exact`` says whether the task certainly was executing, so that it may be what ended the worker."""
+        """``exact``: the task was alone there. Then losses before, where it was not, were its doing too."""
         timeout = timeout_of(task)
         if timeout and self._scheduler.now - task.since >= timeout:
             text = f"it took longer than its timeout of {timeout:g} s and could only be ended with its worker: {reason}"
@@ -233,9 +234,12 @@ class Attempts:
             self._fail_attempt(task, worker, has_twin=has_twin)
             return
         self.note(task, worker, number, End.LOST, reason)
-        task.losses += exact
-        task.suspect = True
-        if task.losses >= task.stage.spec.losses:
+        if exact:
+            task.losses += 1 + task.doubts
+            task.doubts = 0
+        else:
+            task.doubts += 1
+        if task.losses >= task.stage.spec.task_losses.get(task.id, task.stage.spec.losses):
             self._fail(task)
         elif not has_twin:
             self._requeue(task, Cause.WORKER_LOST)

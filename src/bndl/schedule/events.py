@@ -113,6 +113,7 @@ class StageSpec(msgspec.Struct, frozen=True):
         order: for the tasks that have any, the tasks that must have succeeded before, whose results they do not need.
         retry: when and where a failed task is tried again.
         task_retries: the same for single tasks that differ.
+        task_losses: how often single tasks that differ may lose the worker that was executing them.
         priority: tasks with a higher one go first, over all jobs.
         task_priorities: the same for single tasks that differ.
         timeout: seconds that an attempt may take; 0 for no limit.
@@ -136,6 +137,7 @@ class StageSpec(msgspec.Struct, frozen=True):
     order: Mapping[int, tuple[range, ...]] = {}
     retry: RetryRule = RetryRule()
     task_retries: Mapping[int, RetryRule] = {}
+    task_losses: Mapping[int, int] = {}
     priority: int = 0
     task_priorities: Mapping[int, int] = {}
     timeout: float = 0.0

@@ -15,6 +15,7 @@ from bndl.schedule import gates
 from bndl.schedule.attempts import timeout_of
 from bndl.schedule.instructions import Attempt, Launch, Locality, WakeAt
 from bndl.schedule.placement import allot, tasks_ahead
+from bndl.schedule.quarantine import Quarantine
 from bndl.schedule.ready import Group
 from bndl.schedule.rebalancing import Rebalancer
 from bndl.schedule.speculation import Speculator
@@ -49,11 +50,14 @@ class Launcher:
         self._scheduler = scheduler
         self._rebalancer = Rebalancer(scheduler)
         self._speculator = Speculator(scheduler)
+        self._quarantine = Quarantine(scheduler)
         self._slots = 0
         #: Changes when workers join or are lost.
         self._version = 0
         #: Workers to look at for room: those with a free slot, and those that the current event concerns.
         self._candidates: dict[str, WorkerState] = {}
+        #: Those of which the current event may have changed how much room they have. There may be very many others.
+        self._touched: dict[str, WorkerState] = {}
         #: Stages that have, or had, ready tasks.
         self._stages: dict[int, StageState] = {}
         #: The time that was asked for by ``WakeAt`` last.
@@ -63,20 +67,22 @@ class Launcher:
 
     def add(self, worker: WorkerState) -> None:
         """A worker joined."""
-        self._candidates[worker.name] = worker
+        self.consider(worker)
         self._slots += worker.concurrency
         self._version += 1
 
     def remove(self, worker: WorkerState) -> None:
         """A worker is gone."""
         self._candidates.pop(worker.name, None)
+        self._touched.pop(worker.name, None)
         self._rebalancer.remove(worker)
+        self._quarantine.remove(worker)
         self._slots -= worker.concurrency
         self._version += 1
 
     def consider(self, worker: WorkerState) -> None:
         """A worker may have more room than before."""
-        self._candidates[worker.name] = worker
+        self._candidates[worker.name] = self._touched[worker.name] = worker
 
     def note(self, stage: StageState) -> None:
         """A stage has a ready task."""
@@ -91,16 +97,27 @@ class Launcher:
         """Launch ready tasks wherever there is room. ``due`` is when tasks come back that wait for a time."""
         self._due = due
         self._fail_forbidden()
+        for worker in self._quarantine.release():
+            self.consider(worker)
         if self._stages and self._candidates:
             self._fill_all()
-        self._candidates = idle = {name: worker for name, worker in self._candidates.items() if worker.free > 0}
-        if idle:
+        self._drop_full()
+        if self._candidates:
             self._wake_at(self._rebalancer.take_back())
-            self._wake_at(self._speculator.launch(idle))
+            for worker in self._speculator.launch(self._candidates):
+                self.consider(worker)
+            self._wake_at(self._speculator.next_look)
+            self._drop_full()
         now = self._scheduler.now
         if self._due is not None and (self._due < self._alarm or self._alarm <= now):
             self._alarm = self._due
             self._scheduler.out.append(WakeAt(self._due))
+
+    def _drop_full(self) -> None:
+        for name, worker in self._touched.items():
+            if worker.free <= 0:
+                self._candidates.pop(name, None)
+        self._touched.clear()
 
     def _wake_at(self, when: float | None) -> None:
         if when is not None and (self._due is None or when < self._due):
@@ -116,13 +133,15 @@ class Launcher:
                 del self._stages[number]
             elif not stage.job.is_paused:
                 # Those that care where they run go first, or others would take their places.
-                for group in sorted(stage.ready.groups.values(), key=lambda group: group.is_plain):
+                for group in sorted(
+                    stage.ready.groups.values(), key=lambda group: (not group.is_isolated, group.is_plain)
+                ):
                     levels.setdefault(group.priority, []).append((stage, group))
         for priority in sorted(levels, reverse=True):
             entries = levels[priority]
             self._fill_level(entries)
             for stage, group in entries:
-                if group.tasks and not group.is_plain:
+                if group.tasks and not group.is_plain and not group.is_isolated:
                     self._fill_elsewhere(stage, group)
 
     def _fill_level(self, entries: list[_Entry]) -> None:
@@ -149,6 +168,9 @@ class Launcher:
         tasks = min(len(group.tasks), limit, self._allowed(stage))
         if tasks <= 0:
             return
+        if group.is_isolated:
+            self._fill_alone(stage, group, tasks)
+            return
         workers: Iterable[WorkerState] = self._candidates.values()
         locality = Locality.ANY
         if not group.is_plain:
@@ -169,6 +191,19 @@ class Launcher:
         if self._scheduler.concurrency:
             allowed = min(allowed, self._scheduler.concurrency - self._scheduler.pending)
         return allowed
+
+    def _fill_alone(self, stage: StageState, group: Group, tasks: int) -> None:
+        """Launch at most ``tasks`` tasks, each on a worker of its own."""
+        for _ in range(tasks):
+            worker = self._quarantine.find_worker(group.tasks[0], group, self._version)
+            if worker is None:
+                self._touched.update(self._quarantine.reserved)
+                return
+            # Reserved workers have no free slot for anyone, but this one is empty.
+            worker.reserved_for, task = None, worker.reserved_for
+            self._launch(stage, group, worker, 1, Locality.ANY)
+            worker.reserved_for = task
+            self._touched[worker.name] = worker
 
     def _fill_elsewhere(self, stage: StageState, group: Group) -> None:
         """Launch tasks on free slots of workers that are not their first choice, once they have waited for long."""
@@ -196,10 +231,10 @@ class Launcher:
             worker.heard = scheduler.now
         free = worker.free
         tasks = group.tasks
-        suspects = count > free and any(task.suspect for task in worker.running.values())
+        suspects = count > free and any(task.is_suspect for task in worker.running.values())
         for index in range(count):
             task = tasks[0]
-            suspects = suspects or task.suspect
+            suspects = suspects or task.is_suspect
             task.solo = index < free
             if not task.solo and (suspects or timeout_of(task)):  # nothing is queued behind a suspect, nor is a suspect
                 break
@@ -219,6 +254,7 @@ class Launcher:
             stage.job.pending += launched
             scheduler.pending += launched
             scheduler.out.append(Launch(worker.name, stage.spec.stage, tuple(attempts)))
+            self._touched[worker.name] = worker
             if worker.free < 0:
                 self._rebalancer.watch(worker)
             if stage.spec.speculate:

@@ -62,6 +62,8 @@ def allot(workers: Iterable[WorkerState], tasks: int, ahead: int) -> Sequence[tu
     left = tasks - sum(given.values())
     if left and ahead:
         for worker in workers:
+            if worker.reserved_for is not None:
+                continue
             target = worker.concurrency * (1 + ahead)
             room = target - max(worker.load, 0) - given.get(worker, 0)
             # A worker that has plenty is not topped up task by task: that would make many small messages.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Group", "ReadyTasks"]
 
-#: Priority, scores, and workers to avoid.
-_Key = tuple[int, tuple[tuple[str, int], ...], tuple[str, ...]]
+#: Priority, scores, workers to avoid, and whether each gets a worker for itself.
+_Key = tuple[int, tuple[tuple[str, int], ...], tuple[str, ...], bool]
 
 
 class Group:
@@ -31,13 +31,14 @@ class Group:
         avoid: workers that rank below all others that are allowed.
         tasks: in the order in which they are to be launched.
         is_plain: whether any worker will do.
+        is_isolated: whether each of them gets a worker for itself.
     """
 
-    __slots__ = ("_best", "_version", "avoid", "is_plain", "key", "priority", "scores", "tasks")
+    __slots__ = ("_best", "_version", "avoid", "is_isolated", "is_plain", "key", "priority", "scores", "tasks")
 
     def __init__(self, key: _Key) -> None:
         self.key = key
-        self.priority, scores, self.avoid = key
+        self.priority, scores, self.avoid, self.is_isolated = key
         self.scores: Mapping[str, int] = dict(scores)
         self.is_plain = not scores and not self.avoid
         self.tasks: deque[TaskState] = deque()
@@ -80,7 +81,7 @@ class ReadyTasks:
         self, task: TaskState, priority: int, scores: Mapping[str, int], avoid: tuple[str, ...], *, first: bool
     ) -> None:
         """Queue a task, as the first or as the last of its group."""
-        key = (priority, tuple(sorted(scores.items())) if scores else (), avoid)
+        key = (priority, tuple(sorted(scores.items())) if scores else (), avoid, task.is_isolated)
         group = self.groups.get(key)
         if group is None:
             group = self.groups[key] = Group(key)

@@ -17,6 +17,7 @@ from bndl.schedule.launching import Launcher
 from bndl.schedule.placement import preferred_by_inputs
 from bndl.schedule.retrying import Delays
 from bndl.schedule.state import JobState, StageState, TaskState, WorkerState
+from bndl.schedule.story import Story
 from bndl.schedule.transitions import TRANSITIONS, Cause, State
 
 __all__ = ["Scheduler"]
@@ -37,6 +38,7 @@ class Scheduler:
         workers: all workers that are there, by name, in the order in which they joined.
         attempts: what is under way.
         pending: how many attempts are under way that are waited for.
+        stories: where the stories of jobs that are yet to be submitted are to be written, for who wants to read them.
         now: the time of the event that is handled.
         out: the instructions that it leads to.
     """
@@ -49,6 +51,7 @@ class Scheduler:
         self.workers: dict[str, WorkerState] = {}
         self.attempts = Attempts(self)
         self.pending = 0
+        self.stories: dict[int, Story] = {}
         self.now = 0.0
         self.out: list[Instruction] = []
         self._submitted = 0
@@ -129,7 +132,8 @@ class Scheduler:
 
     def _on_job_submitted(self, event: events.JobSubmitted) -> None:
         self._submitted += 1
-        job = JobState(event.job, self._submitted)
+        story = self.stories.pop(event.job.job, None)
+        job = JobState(event.job, self._submitted, Story() if story is None else story)
         self.jobs[event.job.job] = job
         for position, stage in enumerate(job.stages):
             spec = stage.spec

@@ -37,6 +37,9 @@ class Speculator:
 
     Args:
         scheduler: whose tasks and workers they are.
+
+    Attributes:
+        next_look: when there can be a straggler at the earliest, if anything more is known of that.
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
@@ -44,6 +47,7 @@ class Speculator:
         #: Stages to look at, and when there can be a straggler at the earliest.
         self._stages: dict[int, StageState] = {}
         self._looks: dict[int, float] = {}
+        self.next_look: float | None = None
 
     def watch(self, stage: StageState) -> None:
         """A task of a stage that wants this was launched."""
@@ -54,8 +58,9 @@ class Speculator:
         self._stages.pop(stage.spec.stage, None)
         self._looks.pop(stage.spec.stage, None)
 
-    def launch(self, idle: Mapping[str, WorkerState]) -> float | None:
-        """Launch second attempts on idle slots. Returns when to look again, if at all."""
+    def launch(self, idle: Mapping[str, WorkerState]) -> list[WorkerState]:
+        """Launch second attempts on idle slots. Returns on which workers."""
+        used: list[WorkerState] = []
         earliest = None
         for number, stage in self._stages.items():
             slow = threshold(stage)
@@ -63,12 +68,13 @@ class Speculator:
                 continue
             look = self._looks.get(number, 0.0)
             if look <= self._scheduler.now:
-                look = self._looks[number] = self._look(stage, slow, idle)
+                look = self._looks[number] = self._look(stage, slow, idle, used)
             if earliest is None or look < earliest:
                 earliest = look
-        return earliest
+        self.next_look = earliest
+        return used
 
-    def _look(self, stage: StageState, slow: float, idle: Mapping[str, WorkerState]) -> float:
+    def _look(self, stage: StageState, slow: float, idle: Mapping[str, WorkerState], used: list[WorkerState]) -> float:
         """Launch second attempts of what is slow by now. Returns when more can be slow at the earliest."""
         now = self._scheduler.now
         earliest = now + slow
@@ -80,6 +86,7 @@ class Speculator:
                 place = self._find_place(task, idle)
                 if place is not None:
                     self._launch(task, place)
+                    used.append(place)
         return earliest
 
     def _executing(self, stage: StageState) -> Iterator[TaskState]:
@@ -88,7 +95,7 @@ class Speculator:
             for position, task in enumerate(list(worker.running.values())):
                 if position >= worker.concurrency:
                     break
-                if task.stage is stage and task.id not in self._scheduler.attempts.twins and not task.suspect:
+                if task.stage is stage and task.id not in self._scheduler.attempts.twins and not task.is_suspect:
                     yield task
 
     def _is_allowed(self, stage: StageState) -> bool:

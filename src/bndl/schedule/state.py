@@ -9,7 +9,11 @@ from bndl.schedule.ready import Group, ReadyTasks
 from bndl.schedule.story import Story
 from bndl.schedule.transitions import State
 
-__all__ = ["Gate", "JobState", "StageState", "TaskState", "Twin", "WorkerState"]
+__all__ = ["DOUBTS", "Gate", "JobState", "StageState", "TaskState", "Twin", "WorkerState"]
+
+
+#: After how many losses that may be its doing a task gets a worker for itself.
+DOUBTS = 2
 
 
 class Gate:
@@ -34,6 +38,7 @@ class TaskState:
         "available",
         "avoid",
         "delayed",
+        "doubts",
         "failures",
         "feeds",
         "gates",
@@ -49,7 +54,6 @@ class TaskState:
         "solo",
         "stage",
         "state",
-        "suspect",
         "worker",
     )
 
@@ -74,13 +78,13 @@ class TaskState:
         self.size = 0
         #: Attempts that the user's code failed.
         self.failures = 0
-        #: Attempts that certainly were executing when their worker was lost.
+        #: Attempts that ended their worker, as far as is known: they were alone on it when it was lost.
         self.losses = 0
         #: Attempts whose inputs were not found where they should have been.
         self.misses = 0
-        #: Whether it was on a worker that was lost, so that it may be what ended it: it is then launched straight into
-        #: a free slot, never queued behind or before another task.
-        self.suspect = False
+        #: Attempts whose worker was lost while others were on it too, so that it may be what ended it. Such a suspect
+        #: is launched straight into a free slot, never queued, and after the second time gets a worker for itself.
+        self.doubts = 0
         #: Whether the current attempt was launched straight into a free slot.
         self.solo = False
         #: Workers where it failed, to be used again only if no other one will have it.
@@ -95,6 +99,16 @@ class TaskState:
         self.feeds: list[Gate] | None = None
         #: While it is ready: what it is queued in.
         self.group: Group | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be what ended a worker."""
+        return self.doubts > 0 or self.losses > 0
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether it gets a worker for itself."""
+        return self.doubts >= DOUBTS
 
 
 class Twin:
@@ -181,7 +195,7 @@ class JobState:
 
     __slots__ = ("is_paused", "order", "pending", "spec", "stages", "story", "unfinished")
 
-    def __init__(self, spec: JobSpec, order: int) -> None:
+    def __init__(self, spec: JobSpec, order: int, story: Story) -> None:
         self.spec = spec
         self.stages = [StageState(stage, self) for stage in spec.stages]
         #: Which job it is, as they were submitted.
@@ -193,13 +207,13 @@ class JobState:
         #: Whether nothing more of it is to be launched for now.
         self.is_paused = False
         #: The last transitions of its tasks.
-        self.story = Story()
+        self.story = story
 
 
 class WorkerState:
     """A worker that is there."""
 
-    __slots__ = ("concurrency", "heard", "kept", "name", "running", "taking_back", "zombies")
+    __slots__ = ("concurrency", "heard", "kept", "name", "reserved_for", "running", "taking_back", "zombies")
 
     def __init__(self, name: str, concurrency: int, now: float) -> None:
         self.name = name
@@ -214,6 +228,8 @@ class WorkerState:
         self.heard = now
         #: Whether it was asked to give attempts back and has not answered.
         self.taking_back = False
+        #: The task that it is being emptied for, or that has it for itself.
+        self.reserved_for: TaskState | None = None
 
     @property
     def load(self) -> int:
@@ -223,4 +239,5 @@ class WorkerState:
     @property
     def free(self) -> int:
         """How many slots are certainly free; negative if attempts are queued."""
-        return self.concurrency - len(self.running) - len(self.zombies)
+        free = self.concurrency - len(self.running) - len(self.zombies)
+        return free if self.reserved_for is None else min(free, 0)

@@ -1,4 +1,4 @@
-"""The last transitions of all tasks: a bounded log of when, what and why."""
+"""The last transitions of a job's tasks: a bounded log of when, what and why."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Chapter(msgspec.Struct, frozen=True):
 class Story:
     """The last ``length`` transitions, of all tasks together, so that its size does not grow with the work."""
 
-    def __init__(self, length: int = 20_000) -> None:
+    def __init__(self, length: int = 50_000) -> None:
         #: Tuples rather than chapters: one is written for every transition, few are ever read.
         self.log: deque[tuple[float, int, State | None, State, Cause, int, str]] = deque(maxlen=length)
 
     def of(self, task: int) -> list[Chapter]:
-        """What is still known of one task, oldest first."""
-        return [Chapter(*row) for row in self.log if row[1] == task]
+        """What is still known of one task, oldest first. Thread-safe."""
+        return [Chapter(*row) for row in list(self.log) if row[1] == task]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bndl.driver.driver import Driver
-from bndl.driver.execution import Execution, StageRun, pack_function
+from bndl.driver.execution import Execution, StageRun
+from bndl.driver.preparing import pack_function
 from bndl.driver.tasks import Task
 from bndl.errors import BndlError
 from bndl.execute.payloads import Packer

@@ -15,8 +15,8 @@ from typing import Any
 from bndl import _version
 from bndl.config import Config
 from bndl.driver.driver import Driver
-from bndl.driver.execution import prepare
 from bndl.driver.jobs import Job
+from bndl.driver.preparing import prepare
 from bndl.driver.tasks import Task
 from bndl.errors import DeathCertificate
 from bndl.execute.slots import Prepared
@@ -35,7 +35,7 @@ from bndl.testing.runs import Growing, Run
 __all__ = ["SMALL", "Cluster", "Duration", "SimulatedWorker", "Stuck", "World"]
 
 #: Everything is so small that every path is taken by small tests.
-SMALL = Config(lease=2.0, inline_bytes=1000, chunk_bytes=3000, store_bytes=40_000)
+SMALL = Config(lease=2.0, cancel_timeout=60.0, inline_bytes=1000, chunk_bytes=3000, store_bytes=40_000)
 
 #: How many of the last events are shown where something is stuck.
 _LAST = 40
@@ -91,6 +91,11 @@ class Cluster:
         """What is known of the end of a worker."""
         reason = self.reasons.get(name)
         return None if reason is None else DeathCertificate(name, reason)
+
+    @property
+    def workers(self) -> list[NodeInfo]:
+        """The workers that are there."""
+        return [info for _, info in sorted(self.connected.items()) if info.node_type == "worker"]
 
     def end_worker(self, name: str, reason: str) -> bool:
         """End a worker."""

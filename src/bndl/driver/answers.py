@@ -1,0 +1,50 @@
+"""Answers to users who ask why a task is not running."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from bndl.loop import Loop
+from bndl.schedule import Scheduler
+from bndl.schedule.explaining import Explanation, Namer, explain
+
+if TYPE_CHECKING:
+    from bndl.driver.execution import StageRun
+
+__all__ = ["Answers"]
+
+
+class Answers:
+    """Explains where tasks are. Thread-safe.
+
+    Args:
+        loop: the driver's.
+        scheduler: decides where tasks are.
+        stages: the driver's stages by number.
+    """
+
+    def __init__(self, loop: Loop, scheduler: Scheduler, stages: Mapping[int, StageRun]) -> None:
+        self._loop = loop
+        self._scheduler = scheduler
+        self._stages = stages
+
+    def explain(self, task: int) -> Future[Explanation]:
+        """Find out why a task is not running, on each worker."""
+        future: Future[Explanation] = Future()
+        self._loop.post(self._explain, task, future)
+        return future
+
+    def _explain(self, task: int, future: Future[Explanation]) -> None:
+        namer = Namer(self._name_task, self._name_stage)
+        future.set_result(explain(self._scheduler, task, self._loop.now(), namer))
+
+    def _name_stage(self, number: int) -> str:
+        stage = self._stages.get(number)
+        return f"stage {stage.name!r}" if stage is not None else "a stage that is over"
+
+    def _name_task(self, number: int) -> str:
+        stage = self._stages.get(number >> 32)
+        task = stage.tasks.get(number & 0xFFFFFFFF) if stage is not None else None
+        return task.name if task is not None else "a task that is over"
