@@ -149,7 +149,7 @@ class Ended(msgspec.Struct, frozen=True):
     seconds: float = 1.0
     stored: bool = False
     missing: Sequence[tuple[int, str]] = ()
-    size: int = 100
+    size: int = 0
 
 
 def succeeded(task: int, number: int = 1, *, stored: bool = False, seconds: float = 1.0) -> Ended:

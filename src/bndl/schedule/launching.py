@@ -215,11 +215,12 @@ class Launcher:
         ]
         if not others or not best:
             return
-        bound = patience(stage)
+        bound = patience(stage) if group.waits else 0.0
+        ahead = 0 if group.waits else tasks_ahead(stage, self._slots)
         now = self._scheduler.now
-        room = min(sum(worker.free for worker in others), self._allowed(stage))
+        room = min(sum(worker.free * (1 + ahead) for worker in others), self._allowed(stage))
         late = sum(1 for task in islice(group.tasks, max(room, 0)) if task.since + bound <= now)
-        for worker, count in allot(others, late, 0) if late else ():
+        for worker, count in allot(others, late, ahead) if late else ():
             self._launch(stage, group, worker, count, Locality.OTHER if group.scores else Locality.ANY)
         if late < room and group.tasks:
             self._wake_at(group.tasks[0].since + bound)

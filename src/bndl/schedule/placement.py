@@ -21,18 +21,26 @@ LOOKAHEAD = 0.02
 MOST_AHEAD = 1000
 #: How many bytes less there must be to fetch on a worker for it to be worth waiting for.
 NOTABLE_BYTES = 256 << 10
+#: Which part of the bytes a worker must have to be preferred, if it is not worth waiting for.
+_MOST_OF_THEM = 0.75
 
 
-def preferred_by_inputs(weights: Mapping[str, int]) -> Mapping[str, int]:
-    """Which worker a task prefers, as a score, given how many bytes of its inputs each worker keeps.
+def preferred_by_inputs(weights: Mapping[str, int]) -> tuple[Mapping[str, int], bool]:
+    """Which worker a task prefers, given how many bytes of its inputs each worker keeps.
 
-    The one that has most, if it has notably more than any other one.
+    The one that has most of them, if it is worth it.
+
+    Returns:
+        The scores of workers, and whether it is also worth waiting for.
     """
-    if not weights:
-        return {}
+    if not any(weights.values()):
+        return {}, False
     most = max(weights, key=weights.__getitem__)
-    second = max((weight for name, weight in weights.items() if name != most), default=0)
-    return {most: 1} if weights[most] - second >= NOTABLE_BYTES else {}
+    weight = weights[most]
+    second = max((each for name, each in weights.items() if name != most), default=0)
+    if weight - second >= NOTABLE_BYTES:
+        return {most: 1}, True
+    return ({most: 1} if weight >= _MOST_OF_THEM * sum(weights.values()) else {}), False
 
 
 def tasks_ahead(stage: StageState, slots: int) -> int:

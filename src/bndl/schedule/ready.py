@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Group", "ReadyTasks"]
 
-#: Priority, scores, workers to avoid, and whether each gets a worker for itself.
-_Key = tuple[int, tuple[tuple[str, int], ...], tuple[str, ...], bool]
+#: Priority, scores, whether they wait, workers to avoid, and whether each gets a worker for itself.
+_Key = tuple[int, tuple[tuple[str, int], ...], bool, tuple[str, ...], bool]
 
 
 class Group:
@@ -28,17 +28,18 @@ class Group:
     Attributes:
         priority: the higher, the sooner.
         scores: how much each worker is wanted; 0 for those that are not in it, below 0 for those that are forbidden.
+        waits: whether they wait for a better worker, rather than take what there is.
         avoid: workers that rank below all others that are allowed.
         tasks: in the order in which they are to be launched.
         is_plain: whether any worker will do.
         is_isolated: whether each of them gets a worker for itself.
     """
 
-    __slots__ = ("_best", "_version", "avoid", "is_isolated", "is_plain", "key", "priority", "scores", "tasks")
+    __slots__ = ("_best", "_version", "avoid", "is_isolated", "is_plain", "key", "priority", "scores", "tasks", "waits")
 
     def __init__(self, key: _Key) -> None:
         self.key = key
-        self.priority, scores, self.avoid, self.is_isolated = key
+        self.priority, scores, self.waits, self.avoid, self.is_isolated = key
         self.scores: Mapping[str, int] = dict(scores)
         self.is_plain = not scores and not self.avoid
         self.tasks: deque[TaskState] = deque()
@@ -77,11 +78,9 @@ class ReadyTasks:
         self.groups: dict[_Key, Group] = {}
         self._count = 0
 
-    def push(
-        self, task: TaskState, priority: int, scores: Mapping[str, int], avoid: tuple[str, ...], *, first: bool
-    ) -> None:
+    def push(self, task: TaskState, priority: int, scores: Mapping[str, int], *, waits: bool, first: bool) -> None:
         """Queue a task, as the first or as the last of its group."""
-        key = (priority, tuple(sorted(scores.items())) if scores else (), avoid, task.is_isolated)
+        key = (priority, tuple(sorted(scores.items())) if scores else (), waits, task.avoid, task.is_isolated)
         group = self.groups.get(key)
         if group is None:
             group = self.groups[key] = Group(key)

@@ -6,7 +6,7 @@ ready tasks are launched wherever there is room (``launching``). Nothing here ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bndl.errors import ForbiddenTransition
@@ -21,8 +21,6 @@ from bndl.schedule.story import Story
 from bndl.schedule.transitions import TRANSITIONS, Cause, State
 
 __all__ = ["Scheduler"]
-
-_NO_SCORES: Mapping[str, int] = {}
 
 
 class Scheduler:
@@ -347,10 +345,11 @@ class Scheduler:
         stage = task.stage
         spec = stage.spec
         scores = stage.task_scores.get(task.id, stage.scores) if stage.task_scores else stage.scores
-        if not scores:
-            scores = preferred_by_inputs(gates.weigh_inputs(self, task)) if task.gates else _NO_SCORES
+        waits = True
+        if not scores and task.gates:
+            scores, waits = preferred_by_inputs(gates.weigh_inputs(self, task))
         priority = spec.task_priorities.get(task.id, spec.priority) if spec.task_priorities else spec.priority
-        stage.ready.push(task, priority, scores, task.avoid, first=first)
+        stage.ready.push(task, priority, scores, waits=waits or not scores or bool(task.avoid), first=first)
 
     # Transitions
 
