@@ -273,3 +273,25 @@ def test_nobody_comes() -> None:
             context.run(make_job())
         assert isinstance(context.submit(abs, -1).exception(TIMEOUT), NoWorkers)
         assert context.workers == []
+
+
+def test_a_forked_child_of_the_driver_leaves_its_workers_alone() -> None:
+    program = """
+import os, sys, time
+import bndl
+with bndl.connect(workers=1, progress=False) as ctx:
+    ctx.await_workers(1)
+    names = [worker.name for worker in ctx.workers]
+    child = os.fork()
+    if child == 0:
+        sys.exit(3)  # leaves the block, and runs what is to be done at exit
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    before = os.times()
+    assert sum(ctx.map(abs, range(100))) == 4950
+    time.sleep(1.0)
+    after = os.times()
+    assert after.user + after.system - before.user - before.system < 0.15, "something spins"
+    assert [worker.name for worker in ctx.workers] == names
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=TIMEOUT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

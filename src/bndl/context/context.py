@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future
@@ -43,6 +44,7 @@ class Context:
         self._show_progress = show_progress
         self._lock = threading.Lock()
         self._calls: Calls | None = None
+        self._process = os.getpid()
         self._closed = False
 
     # Workers
@@ -192,7 +194,12 @@ class Context:
     # End
 
     def stop(self) -> None:
-        """Stop what is under way, leave the cluster, and end the workers that this context started. Idempotent."""
+        """Stop what is under way, leave the cluster, and end the workers that this context started. Idempotent.
+
+        In a forked child of the process that made the context this does nothing: it is the parent's.
+        """
+        if self._process != os.getpid():
+            return
         with self._lock:
             if self._closed:
                 return
