@@ -24,6 +24,7 @@ def connect(
     *,
     workers: int | None = None,
     concurrency: int = 1,
+    max_concurrency: int | None = None,
     seeds: Sequence[str] = (),
     secret_file: str | os.PathLike[str] | None = None,
     cluster: str | None = None,
@@ -35,6 +36,7 @@ def connect(
     Args:
         workers: how many worker processes to start here. Left out: one for each core, or none if there are seeds.
         concurrency: how many tasks each of them executes at the same time.
+        max_concurrency: how many tasks of this context may be under way at the same time, on all workers together.
         seeds: addresses of nodes of a running cluster, such as ``tcp/10.0.0.5:5000``.
         secret_file: holds the secret of that cluster. Without seeds there is a fresh secret.
         cluster: the name of the cluster, if it is not the default.
@@ -49,6 +51,9 @@ def connect(
         ClusterError: the node cannot listen.
     """
     check_count("concurrency", concurrency, "how many tasks each worker executes at the same time")
+    check_count(
+        "max_concurrency", max_concurrency, "how many tasks may be under way together; leave it out for no limit"
+    )
     if workers is not None and workers != 0:
         check_count("workers", workers, "how many worker processes to start; 0 for none")
     seeds = tuple([seeds] if isinstance(seeds, str) else seeds)
@@ -61,6 +66,7 @@ def connect(
     node = DriverNode(
         workers=workers,
         concurrency=concurrency,
+        max_concurrency=max_concurrency or 0,
         seeds=seeds,
         cluster=cluster or ("default" if seeds else None),
         secret=secret,

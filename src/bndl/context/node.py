@@ -34,6 +34,7 @@ class DriverNode:
     Args:
         workers: how many local workers to start.
         concurrency: how many tasks each of them executes at the same time.
+        max_concurrency: how many tasks may be under way on all workers together; 0 for no limit.
         seeds: addresses of nodes of a running cluster to join; none to make a new one.
         cluster: the name of the cluster.
         secret: what it takes to be let into it; None for a fresh one.
@@ -45,6 +46,7 @@ class DriverNode:
         *,
         workers: int,
         concurrency: int,
+        max_concurrency: int,
         seeds: tuple[str, ...],
         cluster: str | None,
         secret: str | None,
@@ -77,7 +79,7 @@ class DriverNode:
             versions, self._count_expected, self._note_joined, self._find_certificate, self._end_worker
         )
         info = NodeInfo(name, "driver", token_hex(8), versions)
-        self.driver = Driver(self._fabric, info, self._loop, self._bulk_loop, config, self.membership)
+        self.driver = Driver(self._fabric, info, self._loop, self._bulk_loop, config, self.membership, max_concurrency)
         self.membership.bind(self.driver)
 
     def start(self) -> None:

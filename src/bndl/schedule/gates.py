@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bndl.schedule.state import Gate, StageState, TaskState
 from bndl.schedule.transitions import State
 
@@ -20,28 +22,27 @@ __all__ = ["close", "count_missing", "find_sources", "open_for", "reopen", "set_
 
 def set_up(scheduler: Scheduler, stage: StageState) -> None:
     """Give the tasks of a stage their gates. All tasks that they wait for are known."""
-    gates: dict[tuple[range, bool], Gate] = {}
+    consumers: dict[tuple[range, bool], list[TaskState]] = {}
     spec = stage.spec
     for needs, is_order in ((spec.inputs, False), (spec.order, True)):
         for number, ranges in needs.items():
-            task = stage.tasks[number]
             for numbers in dict.fromkeys(ranges):
-                gate = gates.get((numbers, is_order))
-                if gate is None:
-                    gate = gates[(numbers, is_order)] = _make(scheduler, numbers, is_order=is_order)
-                gate.consumers.append(task)
-                task.gates = (*task.gates, gate)
-
-
-def _make(scheduler: Scheduler, numbers: range, *, is_order: bool) -> Gate:
-    gate = Gate(numbers, is_order=is_order)
-    gate.missing = len(numbers)
-    for number in numbers:
+                consumers.setdefault((numbers, is_order), []).append(stage.tasks[number])
+    # There may be very many gates, so what they hold is held as tuples, which take less than half of what lists do.
+    feeds: dict[int, list[Gate]] = {}
+    for (numbers, is_order), tasks in consumers.items():
+        gate = Gate(numbers, is_order=is_order)
+        gate.missing = len(numbers)
+        gate.consumers = tuple(tasks)
+        for task in tasks:
+            task.gates = (*task.gates, gate)
+        for number in numbers:
+            feeds.setdefault(number, []).append(gate)
+    for number, own in feeds.items():
         source = scheduler.tasks[number]
-        if source.feeds is None:
-            source.feeds = []
-        source.feeds.append(gate)
-    return gate
+        source.feeds = (*source.feeds, *own)
+    # The gates have it all now.
+    stage.spec = msgspec.structs.replace(spec, inputs={}, order={})
 
 
 def count_missing(task: TaskState) -> int:
@@ -52,8 +53,6 @@ def count_missing(task: TaskState) -> int:
 def open_for(task: TaskState) -> Iterator[TaskState]:
     """A task succeeded, or will never have a result. Yields the tasks that now miss one gate less."""
     feeds = task.feeds
-    if not feeds:
-        return
     for gate in feeds:
         gate.missing -= 1
         if not gate.missing:
@@ -63,7 +62,7 @@ def open_for(task: TaskState) -> Iterator[TaskState]:
                     yield consumer
     # That it succeeded once stays true, but its result may be lost again.
     if any(gate.is_order for gate in feeds):
-        task.feeds = [gate for gate in feeds if not gate.is_order]
+        task.feeds = tuple(gate for gate in feeds if not gate.is_order)
 
 
 def close(gate: Gate) -> Iterator[TaskState]:

@@ -38,7 +38,7 @@ def lose_results(scheduler: Scheduler, lost: list[TaskState]) -> None:
         task.worker = None
     stages: dict[int, StageState] = {}
     for task in lost:
-        for gate in task.feeds or ():
+        for gate in task.feeds:
             hit[id(gate)] = gate
             for consumer in gates.close(gate):
                 scheduler.move(consumer, Cause.INPUTS_LOST)

@@ -287,7 +287,7 @@ class Scheduler:
         """These tasks have no result and will have none. Tasks that were to come after them are cancelled too."""
         for task in tasks:
             task.absent = True
-            doomed = [each for gate in task.feeds or () if gate.is_order for each in gate.consumers]
+            doomed = [each for gate in task.feeds if gate.is_order for each in gate.consumers]
             for consumer in gates.open_for(task):
                 if not doomed or consumer not in doomed:
                     self.unblock(consumer)

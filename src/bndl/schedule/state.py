@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bndl.schedule.events import JobSpec, StageSpec
 from bndl.schedule.ready import Group, ReadyTasks
@@ -27,7 +27,7 @@ class Gate:
         self.is_order = is_order
         #: How many of them are still to come.
         self.missing = 0
-        self.consumers: list[TaskState] = []
+        self.consumers: Sequence[TaskState] = ()
 
 
 class TaskState:
@@ -96,7 +96,7 @@ class TaskState:
         #: Whether it waits for the time of its next attempt.
         self.delayed = False
         #: The gates that it is part of.
-        self.feeds: list[Gate] | None = None
+        self.feeds: Sequence[Gate] = ()
         #: While it is ready: what it is queued in.
         self.group: Group | None = None
 
