@@ -13,16 +13,19 @@ TYPED := $(wildcard src tests bench)
 .DEFAULT_GOAL := help
 # Targets share .venv, so they take turns.
 .NOTPARALLEL:
-.PHONY: help demo test check bench docs diagrams pins clean
+.PHONY: help demo test test-long check bench docs diagrams pins clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed ## a census of the Python code on this machine; ARGS="--compare" goes to bndl demo
 	$(BIN)/bndl demo $(ARGS)
 
 test: $(VENV)/.installed-dev ## all tests; ARGS="tests/unit -x" goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+test-long: $(VENV)/.installed-dev ## thousands of simulated clusters with faults, and longer runs of the state machines
+	BNDL_SIM_SEEDS=0-4999 HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/sim tests/stateful $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format, types, import contracts, changelog fragments
 	$(BIN)/ruff check .

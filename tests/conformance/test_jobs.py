@@ -246,3 +246,10 @@ def test_the_report(ctx: bndl.Context) -> None:
     assert all(stage.task_seconds > 0 and stage.wall_seconds > 0 for stage in report.stages)
     text = str(report)
     assert all(word in text for word in ("census", "parse", "merge", "total", "attempts"))
+
+
+def test_a_split_into_more_parts_than_there_are_results(ctx: bndl.Context) -> None:
+    job = bndl.Job("few")
+    few = job.stage(abs, [-1, -2], name="few")
+    job.stage(sum, few.split(4), name="parts")
+    assert sorted(ctx.run(job)) == [0, 0, 1, 2]

@@ -10,7 +10,7 @@ from bndl.testing.plans import Plan
 
 
 def seeds() -> range:
-    first, _, last = os.environ.get("BNDL_SIM_SEEDS", "0-99").partition("-")
+    first, _, last = os.environ.get("BNDL_SIM_SEEDS", "0-199").partition("-")
     return range(int(first), int(last or first) + 1)
 
 

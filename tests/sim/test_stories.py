@@ -132,9 +132,9 @@ def test_a_task_that_is_made_again_when_its_job_is_cancelled_stays_as_it_was_tol
 
 def test_a_task_that_fails_once_is_tried_again_and_one_that_always_fails_ends_the_job() -> None:
     world = World(1)
-    run = world.run(Job(attempts=2).stage(work, [Item(1, fails=True)]).job)
+    run = world.run(Job(attempts=2).stage(work, [Item(1, fails=1)]).job)
     assert [record.outcome for record in run.settled[0].attempts] == ["failed", "succeeded"]
-    run = world.run(Job().stage(work, [Item(1, fails=True), Item(2)]).job)
+    run = world.run(Job().stage(work, [Item(1, fails=1), Item(2)]).job)
     assert isinstance(run.error, TaskFailed)
     assert isinstance(run.error.__cause__, ValueError)
     assert world.leftovers() == []

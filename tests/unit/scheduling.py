@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -74,8 +75,9 @@ class Scheduling:
         concurrency: int = 0,
         kept: bool = False,
         growing: bool = False,
+        **more: Any,
     ) -> StageSpec:
-        """The next stage, with the next tasks."""
+        """The next stage, with the next tasks; ``more`` are further fields of its spec."""
         return StageSpec(
             self._next_stage(),
             self.numbers(tasks),
@@ -86,6 +88,7 @@ class Scheduling:
             concurrency=concurrency,
             kept=kept,
             growing=growing,
+            **more,
         )
 
     def numbers(self, tasks: int) -> range:
@@ -111,6 +114,9 @@ class Scheduling:
 
     def cancel(self, job: int) -> list[Instruction]:
         return self.handle(events.JobCancelled(job, "not wanted"))
+
+    def cancel_tasks(self, *tasks: int) -> list[Instruction]:
+        return self.handle(events.TasksCancelled(tasks, "not wanted"))
 
     def join(self, worker: str, concurrency: int = 1) -> list[Instruction]:
         return self.handle(events.WorkerJoined(worker, concurrency))

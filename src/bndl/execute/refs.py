@@ -161,6 +161,8 @@ def _value(task: int, stage: str) -> Any:
 
 
 def _values(start: int, stop: int, step: int) -> list[Any]:
-    lookup = _inputs.lookup
-    values = [lookup(task) for task in range(start, stop, step)]
+    numbers = range(start, stop, step)
+    if not numbers:  # a part of a split that is empty; nothing may be provided then
+        return []
+    values = list(map(_inputs.lookup, numbers))
     return [value for value in values if value is not NO_RESULT]

@@ -7,6 +7,7 @@ stragglers: Zaharia and others, OSDI 2008, p. 29.)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ class Speculator:
     def watch(self, stage: StageState) -> None:
         """A task of a stage that wants this was launched."""
         self._stages[stage.spec.stage] = stage
+        self._looks.pop(stage.spec.stage, None)
 
     def forget(self, stage: StageState) -> None:
         """A stage is over."""
@@ -61,7 +63,7 @@ class Speculator:
     def launch(self, idle: Mapping[str, WorkerState]) -> list[WorkerState]:
         """Launch second attempts on idle slots. Returns on which workers."""
         used: list[WorkerState] = []
-        earliest = None
+        earliest = math.inf
         for number, stage in self._stages.items():
             slow = threshold(stage)
             if slow is None or stage.ready or not stage.pending:
@@ -69,15 +71,14 @@ class Speculator:
             look = self._looks.get(number, 0.0)
             if look <= self._scheduler.now:
                 look = self._looks[number] = self._look(stage, slow, idle, used)
-            if earliest is None or look < earliest:
-                earliest = look
-        self.next_look = earliest
+            earliest = min(earliest, look)
+        self.next_look = None if math.isinf(earliest) else earliest
         return used
 
     def _look(self, stage: StageState, slow: float, idle: Mapping[str, WorkerState], used: list[WorkerState]) -> float:
         """Launch second attempts of what is slow by now. Returns when more can be slow at the earliest."""
         now = self._scheduler.now
-        earliest = now + slow
+        earliest = math.inf
         for task in self._executing(stage):
             due = task.since + slow
             if due > now:
@@ -90,13 +91,18 @@ class Speculator:
         return earliest
 
     def _executing(self, stage: StageState) -> Iterator[TaskState]:
-        """The tasks of a stage that are certainly executing, and only once."""
+        """The tasks of a stage that are certainly executing, and only once, and whose inputs are still there."""
         for worker in self._scheduler.workers.values():
             for position, task in enumerate(list(worker.running.values())):
                 if position >= worker.concurrency:
                     break
-                if task.stage is stage and task.id not in self._scheduler.attempts.twins and not task.is_suspect:
+                if task.stage is stage and self._is_eligible(task):
                     yield task
+
+    def _is_eligible(self, task: TaskState) -> bool:
+        # Inputs that were lost since the task was launched are not made again for it: it may have them already.
+        twins = self._scheduler.attempts.twins
+        return task.id not in twins and not task.is_suspect and not gates.count_missing(task)
 
     def _is_allowed(self, stage: StageState) -> bool:
         scheduler = self._scheduler

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from functools import partial
 
 from bndl.driver.execution import StageRun
+from bndl.driver.jobs import Job
 from bndl.driver.tasks import Task
-from bndl.errors import TaskCancelled, TaskFailed, WorkerLost
+from bndl.errors import InputFailed, TaskCancelled, TaskFailed, WorkerLost
 from bndl.execute.slots import Prepared
 from bndl.schedule.instructions import TaskOutcome
 from bndl.testing.runs import Growing, Run
-from bndl.testing.workload import draw_items, draw_job, effects, work
+from bndl.testing.workload import Drawn, draw_items, draw_job, effects, work
 from bndl.testing.world import SMALL, World
 
 __all__ = ["Plan"]
@@ -52,6 +53,8 @@ class Plan:
         #: When the last fault is over.
         self.calm = 0.0
         self._cancelled: set[Run] = set()
+        #: Runs of which single tasks were cancelled.
+        self._meddled: set[Run] = set()
 
     def _duration(self, generator: random.Random, _worker: str, prepared: Prepared) -> float:
         """Tasks of one stage take about the same time, but for a few."""
@@ -70,23 +73,25 @@ class Plan:
         generator = self._random
         horizon = generator.choice((0.5, 2.0, 5.0))
         self._draw_faults(horizon)
-        runs: list[tuple[Run, dict[str, int]]] = []
+        runs: list[tuple[Run, Drawn]] = []
         while not runs or (world.time.now() < horizon and len(runs) < _MOST_RUNS):
             if generator.random() < 0.2:  # noqa: PLR2004 - some, not all
                 runs.append(self._grow())
             else:
-                job, values = draw_job(generator)
-                runs.append((world.submit(job), values))
+                drawn = draw_job(generator)
+                runs.append((world.submit(drawn.job), drawn))
             if generator.random() < 0.1:  # noqa: PLR2004 - seldom
                 self._cancel_later(runs[-1][0])
+            if generator.random() < 0.1:  # noqa: PLR2004 - seldom
+                self._cancel_a_task_later(runs[-1][0])
             world.sleep(generator.uniform(0.0, 0.4 * horizon))
         slack = _SLOWEST_LEASE * SMALL.lease + _RECONNECT + 3.0 + 2.0 * sum(self._most_work(run) for run, _ in runs)
         begun = world.time.now()
         for run, _ in runs:
             self._wait_end(run, begun, slack)
         world.sleep(max(self.calm - world.time.now(), 0.0) + _RECONNECT + 1.0)
-        for run, values in runs:
-            self._check(run, values)
+        for run, drawn in runs:
+            self._check(run, drawn)
             run.execution.release()
         self._check_effects()
         world.wait(lambda: not world.leftovers(), _SLOWEST_LEASE * SMALL.lease + _RECONNECT, "nothing to be left")
@@ -106,7 +111,7 @@ class Plan:
     def _most_seconds(self, stage: StageRun, tasks: int) -> float:
         return tasks * (1.5 * self._mean(stage.number) + 2.0 * _ODD * _ODD_SECONDS) + _ODD_SECONDS
 
-    def _grow(self) -> tuple[Growing, dict[str, int]]:
+    def _grow(self) -> tuple[Growing, Drawn]:
         """A job to which tasks are added now and then."""
         run = self.world.grow(work, attempts=2)
         items = draw_items(self._random, 40)
@@ -114,13 +119,24 @@ class Plan:
             run.add(items[first : first + 10])
             self.world.sleep(self._random.uniform(0.0, 0.5))
         run.close()
-        return run, {task.name: item.value for task, item in zip(run.tasks, items, strict=True)}
+        values = {task.name: item.value for task, item in zip(run.tasks, items, strict=True)}
+        return run, Drawn(Job("grown"), values)
 
     def _cancel_later(self, run: Run) -> None:
         def cancel() -> None:
             if not run.ended:
                 self._cancelled.add(run)
                 run.execution.cancel("the plan says so")
+
+        self.world.time.call_later(self._random.uniform(0.0, 2.0), cancel)
+
+    def _cancel_a_task_later(self, run: Run) -> None:
+        def cancel() -> None:
+            if not run.ended:
+                stage = self._random.choice(run.execution.stages)
+                tasks = list(stage.tasks.values())
+                if tasks and self._random.choice(tasks).cancel("the plan says so"):
+                    self._meddled.add(run)
 
         self.world.time.call_later(self._random.uniform(0.0, 2.0), cancel)
 
@@ -187,13 +203,17 @@ class Plan:
 
     # What has to be true
 
-    def _check(self, run: Run, values: dict[str, int]) -> None:
+    def _check(self, run: Run, drawn: Drawn) -> None:
         if run in self._cancelled:
             assert isinstance(run.error, TaskCancelled), f"{run!r} was cancelled and ended with {run.error!r}"
         elif run.error is not None:
             self._check_failure(run)
-        else:
-            assert all(task.outcome is TaskOutcome.SUCCEEDED for task in run.settled), run.settled
+        elif run not in self._meddled:
+            odd = [
+                task for task in run.settled if (task.outcome is TaskOutcome.SUCCEEDED) == (task.name in drawn.doomed)
+            ]
+            assert not odd, odd
+            values = drawn.values
             results = {task.name: task for task in run.settled if task.name in values}
             assert len(results) == len(values), f"{len(results)} of {len(values)} results came"
             wrong = [task.name for task in results.values() if task.result[0] != values[task.name]]
@@ -206,12 +226,17 @@ class Plan:
             assert Counter(map(id, tasks)).keys() <= set(map(id, run.settled))
 
     def _check_failure(self, run: Run) -> None:
-        """The one good reason to fail: a task was lost with its worker too often."""
-        failed: list[Task] = [task for task in run.settled if task.outcome is TaskOutcome.FAILED]
+        """The good reasons to fail: a task was lost with its worker too often, or its input was cancelled."""
+        failed: list[Task] = [
+            task for task in run.settled if task.outcome is TaskOutcome.FAILED and not task.is_tolerated
+        ]
         assert len(failed) == 1, f"{run!r} ended with {run.error!r}"
         (task,) = failed
         lost = sum(record.outcome == "lost" for record in task.attempts)
         assert isinstance(run.error, TaskFailed), run.error
+        if isinstance(run.error.__cause__, InputFailed):
+            assert run in self._meddled, run.error
+            return
         assert isinstance(run.error.__cause__, WorkerLost), run.error
         assert lost >= _LOSSES, f"{task.name} failed after {lost} lost attempts: {run.error}"
 
