@@ -14,14 +14,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 __all__ = ["Loop", "ThreadLoop", "Timer"]
 
 logger = logging.getLogger(__name__)
 
-#: A callback with its arguments; None is the end.
-_Item = tuple[Callable[..., object], tuple[Any, ...]] | None
+#: A callback with its arguments.
+_Item = tuple[Callable[..., object], tuple[Any, ...]]
+
+#: What is posted to make the thread look around.
+_NOTHING: _Item = (int, ())
+#: How many timers there are before those that were cancelled are looked for.
+_FEW_TIMERS = 64
 
 
 class Timer:
@@ -46,10 +52,17 @@ class Loop(Protocol):
         """Seconds, monotonic, from an arbitrary start."""
 
     def post(self, callback: Callable[..., object], *args: Any) -> None:
-        """Run ``callback(*args)`` after all that was posted before. Thread-safe, returns at once."""
+        """Run ``callback(*args)`` after all that was posted before. Returns at once.
+
+        For all threads, and for finalizers, which the collection of garbage may call anywhere, also within ``post``.
+        """
 
     def run_or_post(self, callback: Callable[..., object], *args: Any) -> None:
-        """Like ``post``, but may run the callback in this thread before it returns. Not for the main thread."""
+        """Run ``callback(*args)`` after all that was handed over in this way before, maybe in this thread, now.
+
+        There is no order between this and ``post``. Not for the main thread, where a Ctrl-C could end the callback
+        halfway.
+        """
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Run ``callback()`` in ``delay`` seconds. Only to be called on the loop."""
@@ -58,21 +71,31 @@ class Loop(Protocol):
 class ThreadLoop:
     """A loop on a daemon thread of its own.
 
+    No lock is needed to post: an interrupt could leave it locked, and a finalizer could find it locked by the very
+    thread that it runs in. One lock says whose turn it is. The thread has it while it is awake; while it sleeps, others
+    take it to run what they hand over.
+
     Args:
         name: of the thread.
-        on_crash: called on the loop's thread if a callback raises: the state that the loop owns may be broken then,
-            so nothing further runs on it.
+        on_crash: called where a callback raised, on the loop: the state that the loop owns may be broken then, so
+            nothing further runs on it.
     """
 
     def __init__(self, name: str, on_crash: Callable[[BaseException], None]) -> None:
-        self._queue: deque[_Item] = deque()
-        #: Guards the queue and whose turn it is.
-        self._changed = threading.Condition(threading.Lock())
-        self._running = False
-        self._broken = False
+        #: What was posted. Putting something in is a single step of the interpreter, and wakes the thread.
+        self._posted: SimpleQueue[_Item] = SimpleQueue()
+        #: What was handed over. Whoever has the turn sees to it; whoever gives up the turn looks again afterwards.
+        self._handed: deque[_Item] = deque()
+        self._turn = threading.Lock()
+        #: Whether the thread has the turn, or is about to take it.
+        self._awake = True
+        #: Whether nothing runs any more: it was stopped, or a callback raised.
+        self._over = False
         #: When the thread looks again by itself.
         self._sleeps_until = math.inf
         self._timers: list[tuple[float, int, Timer]] = []
+        #: With how many timers those that were cancelled are looked for.
+        self._most_timers = _FEW_TIMERS
         self._order = count()
         self._on_crash = on_crash
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -86,73 +109,102 @@ class ThreadLoop:
         return time.monotonic()
 
     def post(self, callback: Callable[..., object], *args: Any) -> None:
-        """Run ``callback(*args)`` on the loop's thread after all that was posted before."""
-        with self._changed:
-            self._queue.append((callback, args))
-            self._changed.notify()
+        """Run ``callback(*args)`` on the loop's thread after all that was posted before. Nothing after the end."""
+        if not self._over:
+            self._posted.put((callback, args))
 
     def run_or_post(self, callback: Callable[..., object], *args: Any) -> None:
         """Run ``callback(*args)`` in this thread if the loop has nothing to do, which saves waking its thread.
 
-        The order is that of ``post``. Not for the main thread, where a Ctrl-C could end the callback halfway.
+        All that is handed over in this way runs in order. Not for the main thread, where a Ctrl-C could end the
+        callback halfway.
         """
-        with self._changed:
-            if self._running or self._queue or self._broken:
-                self._queue.append((callback, args))
-                self._changed.notify()
-                return
-            self._running = True
-        self._run_one(callback, args)
-        with self._changed:
-            self._running = False
-            if self._broken or self._queue or (self._timers and self._timers[0][0] < self._sleeps_until):
-                self._changed.notify()
+        if self._over:
+            return
+        handed = self._handed
+        handed.append((callback, args))
+        while handed and not self._awake and self._turn.acquire(blocking=False):
+            try:
+                self._run_handed()
+                if self._over or (self._timers and self._timers[0][0] < self._sleeps_until):
+                    self._posted.put(_NOTHING)
+            finally:
+                self._turn.release()
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
-        """Run ``callback()`` in ``delay`` seconds; to be called on the loop's thread only."""
+        """Run ``callback()`` in ``delay`` seconds; to be called on the loop only."""
         timer = Timer(self.now() + delay, callback)
-        heapq.heappush(self._timers, (timer.when, next(self._order), timer))
+        timers = self._timers
+        heapq.heappush(timers, (timer.when, next(self._order), timer))
+        if len(timers) > self._most_timers:
+            timers[:] = [entry for entry in timers if not entry[2].cancelled]
+            heapq.heapify(timers)
+            self._most_timers = max(2 * len(timers), _FEW_TIMERS)
         return timer
 
     def is_current(self) -> bool:
-        """Whether the caller runs on this loop."""
+        """Whether the caller runs on this loop's thread."""
         return threading.current_thread() is self._thread
 
     def stop(self, timeout: float = 5.0) -> bool:
         """Run what was posted until now, then end the thread. Returns whether it ended within ``timeout`` seconds."""
-        with self._changed:
-            self._queue.append(None)
-            self._changed.notify()
+        self.post(self._end)
         if self._thread.is_alive() and not self.is_current():
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _run(self) -> None:
-        while (item := self._next()) is not None:
-            self._run_one(*item)
-            self._running = False
+    def _end(self) -> None:
+        self._over = True
 
-    def _run_one(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+    def _run(self) -> None:
+        with self._turn:
+            while not self._over:
+                timer, timeout = self._next_timer()
+                if timer is not None:
+                    self._run_one((timer.callback, ()))
+                elif self._handed or not self._posted.empty():
+                    self._run_handed()
+                    self._run_posted()
+                else:
+                    self._sleep(timeout)
+        self._timers.clear()
+
+    def _run_handed(self) -> None:
+        """Run the first thing that was handed over, if there is one."""
+        if self._handed and not self._over:
+            self._run_one(self._handed.popleft())
+
+    def _run_posted(self) -> None:
+        """Run the first thing that was posted, if there is one. Only the thread takes from there."""
+        if not self._over and not self._posted.empty():
+            self._run_one(self._posted.get_nowait())
+
+    def _sleep(self, timeout: float | None) -> None:
+        """Let others have their turn until something is posted, and run that."""
+        self._sleeps_until = math.inf if timeout is None else time.monotonic() + timeout
+        item = _NOTHING
+        self._turn.release()
+        self._awake = False
+        try:
+            # What was handed over while this thread was awake was left to it.
+            if not self._handed:
+                item = self._posted.get(timeout=timeout)
+        except Empty:
+            pass
+        finally:
+            self._awake = True
+            self._turn.acquire()
+        if not self._over:
+            self._run_one(item)
+
+    def _run_one(self, item: _Item) -> None:
+        callback, args = item
         try:
             callback(*args)
-        except BaseException as error:  # the state may be broken, and nobody else would hear of it
+        except BaseException as error:  # where the loop ends: the state may be broken, and nobody else would hear of it
             logger.exception("the loop %s crashed", self._thread.name)
-            self._broken = True
+            self._over = True
             self._on_crash(error)
-
-    def _next(self) -> _Item:
-        """The next thing to run, a timer that is due or else what was posted; from then on it is the thread's turn."""
-        with self._changed:
-            while not self._broken:
-                timeout = None
-                if not self._running:
-                    timer, timeout = self._next_timer()
-                    if timer is not None or self._queue:
-                        self._running = True
-                        return (timer.callback, ()) if timer is not None else self._queue.popleft()
-                self._sleeps_until = math.inf if timeout is None else time.monotonic() + timeout
-                self._changed.wait(timeout)
-        return None
 
     def _next_timer(self) -> tuple[Timer | None, float | None]:
         """The timer that is due, or in how many seconds the next one is; None and None if there is none."""

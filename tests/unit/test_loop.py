@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import TypeVar
@@ -11,6 +13,7 @@ from typing import TypeVar
 import pytest
 
 from bndl.loop import ThreadLoop
+from tests.unit.interrupting import interrupt_everywhere
 
 TIMEOUT = 10.0
 
@@ -193,3 +196,103 @@ def test_nothing_runs_after_what_was_handed_over_raised(loop: ThreadLoop, crashe
     assert isinstance(crashes.get(timeout=TIMEOUT), ValueError)
     assert loop.stop(TIMEOUT)
     assert ran == []
+
+
+def test_an_interrupt_of_who_posts_does_no_harm(loop: ThreadLoop) -> None:
+    ran: list[int] = []
+    places = 0
+    for _ in interrupt_everywhere(lambda: loop.post(ran.append, 1)):
+        places += 1
+        assert on_loop(loop, lambda: "alive") == "alive"
+    assert places > 0
+    assert len(ran) <= places + 1
+
+
+class Posting:
+    """Garbage that has a reference to itself, and whose finalizer posts."""
+
+    def __init__(self, post: Callable[[], None]) -> None:
+        self.post = post
+        self.itself = self
+
+    def __del__(self) -> None:
+        self.post()
+
+
+def test_a_collection_of_garbage_may_post_while_something_is_posted(loop: ThreadLoop) -> None:
+    collected: SimpleQueue[int] = SimpleQueue()
+    done = threading.Event()
+
+    def post_much() -> None:
+        # A collection begins with the first object that is made, with the second, and so on.
+        for objects in range(1, 60):
+            gc.disable()
+            gc.collect()
+            Posting(lambda: loop.post(collected.put, 1))
+            gc.set_threshold(objects)
+            gc.enable()
+            loop.post(list, ())
+        done.set()
+
+    thresholds = gc.get_threshold()
+    try:
+        threading.Thread(target=post_much, daemon=True).start()
+        assert done.wait(TIMEOUT), "the thread waits for itself"
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.enable()
+    gc.collect()
+    assert on_loop(loop, collected.qsize) == 59
+
+
+def test_what_is_handed_over_from_many_threads_runs_one_at_a_time_and_in_the_order_of_each(loop: ThreadLoop) -> None:
+    running, most, finished = [0], [0], SimpleQueue[int]()
+    seen: dict[int, list[int]] = {thread: [] for thread in range(4)}
+
+    def callback(thread: int, number: int) -> None:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        seen[thread].append(number)
+        running[0] -= 1
+
+    def hand_over(thread: int) -> None:
+        for number in range(2000):
+            loop.run_or_post(callback, thread, number)
+            if number % 7 == 0:
+                loop.post(int)
+        loop.run_or_post(finished.put, thread)
+
+    threads = [threading.Thread(target=hand_over, args=(thread,)) for thread in seen]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert {finished.get(timeout=TIMEOUT) for _ in threads} == set(seen)
+    assert {thread: len(numbers) for thread, numbers in seen.items()} == dict.fromkeys(seen, 2000)
+    assert all(numbers == sorted(numbers) for numbers in seen.values())
+    assert most == [1]
+
+
+def test_cancelled_timers_do_not_pile_up_behind_one_that_is_far_away(loop: ThreadLoop) -> None:
+    def schedule() -> int:
+        far = loop.call_later(1000.0, int)
+        for _ in range(10_000):
+            loop.call_later(2000.0, int).cancel()
+        held = len(loop._timers)  # noqa: SLF001 - what piles up cannot be seen from outside
+        far.cancel()
+        return held
+
+    assert on_loop(loop, schedule) < 200
+
+
+def test_nothing_is_kept_of_what_is_posted_after_the_end(crashes: SimpleQueue[BaseException]) -> None:
+    loop = ThreadLoop("over", crashes.put)
+    loop.start()
+    assert loop.stop(TIMEOUT)
+    posted = Posting(lambda: None)
+    gone = weakref.ref(posted)
+    for hand_in in (loop.post, loop.run_or_post):
+        hand_in(print, posted)
+    del posted
+    gc.collect()
+    assert gone() is None
