@@ -12,7 +12,7 @@ from bndl.context.streams import stream
 from bndl.context.waiting import Ended, Mailbox
 from bndl.driver.options import Options
 from bndl.driver.tasks import Task
-from bndl.errors import ItemsFailed, TaskFailed
+from bndl.errors import ItemsFailed, NoWorkers, TaskFailed
 from bndl.testing.world import World
 
 
@@ -115,5 +115,20 @@ def test_single_calls_survive_the_loss_of_their_worker() -> None:
     assert isinstance(futures[0].exception(0), TaskFailed)
     assert [future.result(0) for future in futures[1:]] == [value * value for value in range(10)]
     calls.close()
+    world.sleep(1.0)
+    assert world.leftovers() == []
+
+
+def test_single_calls_without_workers_say_so() -> None:
+    world = World(1, workers=0)
+    calls = Calls(world.driver)
+    futures = [calls.submit(square, (value,), {}) for value in range(3)]
+    world.wait(lambda: all(future.done() for future in futures))
+    for future in futures:
+        with pytest.raises(NoWorkers, match="there was no worker"):
+            future.result(0)
+    assert calls.is_over
+    with pytest.raises(NoWorkers):
+        calls.submit(square, (1,), {})
     world.sleep(1.0)
     assert world.leftovers() == []

@@ -1,4 +1,8 @@
-"""A Ctrl-C at every place of a call: what the interpreter may do between any two lines, a test does at each in turn."""
+"""A Ctrl-C at every place of a call.
+
+The interpreter lets one in where a function begins and after each call. The profiler hears of those places, and may
+raise there. It also hears when a function of C is about to be called, where none can come in.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ __all__ = ["interrupt_everywhere"]
 
 
 def interrupt_everywhere(call: Callable[[], object], most: int = 2000) -> Iterator[int]:
-    """Call a function again and again, with a ``KeyboardInterrupt`` at its first line, at its second, and so on.
+    """Call a function again and again, with a ``KeyboardInterrupt`` at its first place, at its second, and so on.
 
     Yields after each call that was interrupted, so that the damage can be looked at, and ends when one was not.
     """
@@ -27,20 +31,19 @@ def _interrupt(call: Callable[[], object], place: int) -> bool:
     """Call with an interrupt at one place; returns whether it came to that."""
     left = place
 
-    def trace(_frame: FrameType, _event: str, _argument: Any) -> Any:
+    def interrupt(_frame: FrameType, event: str, _argument: Any) -> None:
         nonlocal left
-        left -= 1
+        left -= event in {"call", "return", "c_return"}
         if left == 0:
+            sys.setprofile(None)
             raise KeyboardInterrupt
-        return trace
 
-    before = sys.gettrace()
-    sys.settrace(trace)
+    sys.setprofile(interrupt)
     try:
         call()
     except KeyboardInterrupt:
         return True
     finally:
-        sys.settrace(before)
+        sys.setprofile(None)
     # It may have come where the interpreter does not let it out, such as in a finalizer.
     return left <= 0

@@ -6,7 +6,6 @@ sees. The workers are asked for what they see all at once, again and again until
 
 from __future__ import annotations
 
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from bndl.errors import (
     WorkerFailedToStart,
 )
 from bndl.execute.process import visible_peers
+from bndl.locking import Condition
 from bndl.net.messages import NodeInfo
 
 if TYPE_CHECKING:
@@ -61,10 +61,12 @@ class Membership:
         self.end_worker = end_worker
         self._versions = versions
         self._expected = expected
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._peers: dict[str, Peer] = {}
         self._refused: dict[str, NodeInfo] = {}
         self._failure: WorkerFailedToStart | None = None
+        #: Why there is nothing to wait for any more, if this node has left.
+        self._closed: BndlError | None = None
         self._driver: Driver
 
     def bind(self, driver: Driver) -> None:
@@ -98,6 +100,12 @@ class Membership:
         """A local worker does not stay up."""
         with self._changed:
             self._failure = error
+            self._changed.notify_all()
+
+    def close(self, error: BndlError) -> None:
+        """This node leaves: whoever waits gets the error."""
+        with self._changed:
+            self._closed = error
             self._changed.notify_all()
 
     # For users
@@ -159,7 +167,9 @@ class Membership:
                 self._raise_failure()
 
     def _raise_failure(self) -> None:
-        """A local worker that does not start is no reason to wait on, unless others are there."""
+        """Nobody waits when this node has left, or for a local worker that does not start, unless others are there."""
+        if self._closed is not None:
+            raise self._closed
         if self._failure is not None and not self._workers():
             raise self._failure
 
@@ -185,6 +195,7 @@ class Membership:
                 warnings.warn(text, ClusterUnstableWarning, stacklevel=4)
                 return
             with self._changed:
+                self._raise_failure()
                 self._changed.wait(min(_INTERVAL, remaining))
 
     def _find_disagreement(self) -> list[str]:

@@ -24,6 +24,7 @@ from bndl.cluster.worker_process import WorkerProcess
 from bndl.config import Config
 from bndl.errors import DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
+from bndl.locking import Condition
 from bndl.net.names import NodeName, machine_name
 
 __all__ = ["ProcessListener", "Supervisor"]
@@ -83,7 +84,7 @@ class Supervisor:
         self._config = config
         self._listener = listener
         self._places = [_Place(index) for index in range(count)]
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = os.pipe()
         self._selector.register(self._wake_reader, selectors.EVENT_READ)

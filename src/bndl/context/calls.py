@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
 from bndl.driver.driver import Driver
@@ -59,7 +61,10 @@ class _TaskFuture(Future[Any]):
 
 
 class Calls:
-    """The calls of a context: one endless job, whose tasks have nothing to do with each other.
+    """The calls of a context: one endless job, whose tasks have nothing to do with each other. Thread-safe.
+
+    There is no lock around a call: pickling its arguments may call something in turn, or take long, and an interrupt
+    may come anywhere.
 
     Args:
         driver: has them executed.
@@ -67,10 +72,12 @@ class Calls:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._lock = threading.Lock()
-        self._packer = Packer()
+        #: A packer for each thread.
+        self._local = threading.local()
+        self._numbers = count()
         self._futures: dict[int, _TaskFuture] = {}
-        self._next = 0
+        #: Why no call can be answered any more. It is set before the futures are looked through, and looked at after a
+        #: future is put among them, so that none is forgotten.
         self._over: BndlError | None = None
         self._execution = Execution(driver, "submit", self, independent=True)
         number = driver.next_number()
@@ -83,27 +90,34 @@ class Calls:
 
         Raises:
             NotPicklable: the call cannot travel.
+            BndlError: all calls have ended meanwhile.
         """
-        with self._lock:
-            if self._over is not None:
-                raise self._over
-            task = Task(function, *args, **kwargs)
-            name = getattr(function, "__name__", "call")
-            payload = self._packer.pack(task.call, f"the call of {name}")
-            if self._packer.refs:
-                text = (
-                    f"the call of {name} has {self._packer.refs[0]!r} in its arguments; refs only have a meaning in "
-                    "the job they are of. Use job.stage(...) instead of submit."
-                )
-                raise InvalidJob(text)
-            task.call = None
-            task.begin_run(self._stage, self._next)
-            number = (self._stage.number << 32) + self._next
-            task.set_arguments(self._driver.store_if_large(Space.ARGUMENTS, number, payload))
-            self._futures[self._next] = future = _TaskFuture(partial(self._driver.cancel_tasks, [number], "cancelled"))
-            self._driver.add_tasks(self._stage, self._next, [task])
-            self._next += 1
+        task = Task(function, *args, **kwargs)
+        payload = self._pack(task.call, getattr(function, "__name__", "call"))
+        task.call = None
+        index = next(self._numbers)
+        number = (self._stage.number << 32) + index
+        task.begin_run(self._stage, index)
+        task.set_arguments(self._driver.store_if_large(Space.ARGUMENTS, number, payload))
+        self._futures[index] = future = _TaskFuture(partial(self._driver.cancel_tasks, [number], "cancelled"))
+        self._driver.add_tasks(self._stage, index, [task])
+        if self._over is not None and self._futures.pop(index, None) is not None:
+            raise copy.copy(self._over)
         return future
+
+    def _pack(self, call: Any, name: str) -> bytes:
+        try:
+            packer: Packer = self._local.packer
+        except AttributeError:
+            packer = self._local.packer = Packer()
+        payload = packer.pack(call, f"the call of {name}")
+        if packer.refs:
+            text = (
+                f"the call of {name} has {packer.refs[0]!r} in its arguments; refs only have a meaning in the job "
+                "they are of. Use job.stage(...) instead of submit."
+            )
+            raise InvalidJob(text)
+        return payload
 
     def tasks_settled(self, tasks: Sequence[Task]) -> None:
         """Tasks are done."""
@@ -120,11 +134,10 @@ class Calls:
 
     def execution_ended(self, error: BndlError | None) -> None:
         """No call can be answered any more."""
-        with self._lock:
-            self._over = error or TaskCancelled("the context was stopped")
-            open_futures, self._futures = self._futures, {}
-        for future in open_futures.values():
-            if future.set_running_or_notify_cancel():
+        self._over = error or TaskCancelled("the context was stopped")
+        for index in list(self._futures):
+            future = self._futures.pop(index, None)
+            if future is not None and future.set_running_or_notify_cancel():
                 future.set_exception(self._over)
 
     def close(self) -> None:

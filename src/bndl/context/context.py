@@ -143,10 +143,12 @@ class Context:
             WorkerFailedToStart: the local worker processes do not stay up, and there are no others.
         """
         self._check_ready()
-        with self._lock:
-            if self._calls is None or self._calls.is_over:
-                self._calls = Calls(self._node.driver)
-            calls = self._calls
+        calls = self._calls
+        if calls is None or calls.is_over:
+            with self._lock:
+                if self._calls is None or self._calls.is_over:
+                    self._calls = Calls(self._node.driver)
+                calls = self._calls
         return calls.submit(function, args, kwargs)
 
     def execute(self, job: Job, *, ordered: bool = True) -> Iterator[Task]:

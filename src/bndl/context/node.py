@@ -13,7 +13,7 @@ from bndl.cluster.membership import Membership
 from bndl.cluster.supervisor import Supervisor
 from bndl.config import Config
 from bndl.driver.driver import Driver
-from bndl.errors import DeathCertificate, WorkerFailedToStart
+from bndl.errors import ContextClosed, DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
 from bndl.loop import ThreadLoop
 from bndl.net.messages import NodeInfo
@@ -93,12 +93,17 @@ class DriverNode:
             self._supervisor.start()
 
     def stop(self) -> None:
-        """Leave the cluster and end the local workers."""
+        """Leave the cluster and end the local workers. Whoever waits for anything gets ``ContextClosed``."""
+        text = "the context was stopped while this was under way; bndl.connect() makes a new one."
+        closed = ContextClosed(text)
+        self.driver.close(closed)
+        self.membership.close(closed)
         if self._supervisor is not None:
             self._supervisor.stop()
         self._fabric.close()
         self._loop.stop()
         self._bulk_loop.stop()
+        self.driver.end(closed)
 
     @property
     def addresses(self) -> tuple[str, ...]:

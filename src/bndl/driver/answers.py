@@ -12,6 +12,7 @@ from bndl.schedule.explaining import Explanation, Namer, explain
 
 if TYPE_CHECKING:
     from bndl.driver.execution import StageRun
+    from bndl.driver.waiters import Waiters
 
 __all__ = ["Answers"]
 
@@ -21,24 +22,33 @@ class Answers:
 
     Args:
         loop: the driver's.
+        waiters: are told if the driver ends.
         scheduler: decides where tasks are.
         stages: the driver's stages by number.
     """
 
-    def __init__(self, loop: Loop, scheduler: Scheduler, stages: Mapping[int, StageRun]) -> None:
+    def __init__(self, loop: Loop, waiters: Waiters, scheduler: Scheduler, stages: Mapping[int, StageRun]) -> None:
         self._loop = loop
+        self._waiters = waiters
         self._scheduler = scheduler
         self._stages = stages
 
     def explain(self, task: int) -> Future[Explanation]:
-        """Find out why a task is not running, on each worker."""
+        """Find out why a task is not running, on each worker.
+
+        Raises:
+            BndlError: the driver has ended.
+        """
         future: Future[Explanation] = Future()
+        self._waiters.add(future, future.set_exception)
         self._loop.post(self._explain, task, future)
         return future
 
     def _explain(self, task: int, future: Future[Explanation]) -> None:
         namer = Namer(self._name_task, self._name_stage)
-        future.set_result(explain(self._scheduler, task, self._loop.now(), namer))
+        explanation = explain(self._scheduler, task, self._loop.now(), namer)
+        if self._waiters.claim(future):
+            future.set_result(explanation)
 
     def _name_stage(self, number: int) -> str:
         stage = self._stages.get(number)

@@ -26,7 +26,8 @@ from bndl.driver.places import score_places
 from bndl.driver.requests import Requests
 from bndl.driver.settling import Settling
 from bndl.driver.tasks import Task
-from bndl.errors import BndlError, InternalError, TaskCancelled, UserError
+from bndl.driver.waiters import Waiters, crash_error, error_of
+from bndl.errors import BndlError, TaskCancelled, UserError
 from bndl.execute import failures
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
@@ -38,7 +39,6 @@ from bndl.net.messages import Message, NodeInfo, Space
 from bndl.net.peers import Peers
 from bndl.schedule import Scheduler, events, instructions
 from bndl.schedule.events import JobSpec, Kind
-from bndl.schedule.instructions import TaskOutcome
 from bndl.schedule.transitions import State
 
 __all__ = ["Driver"]
@@ -85,7 +85,8 @@ class Driver:
             timeout=config.fetch_timeout,
             chunk_bytes=config.chunk_bytes,
         )
-        self.requests = Requests(loop, self._calls, self._transfer, self.name, config)
+        self._waiters = Waiters()
+        self.requests = Requests(loop, self._waiters, self._calls, self._transfer, self.name)
         self._delivery = Delivery(self._transfer, self.name, self._handle)
         self._numbers = count(1)
         self._executions: dict[int, Execution] = {}
@@ -101,9 +102,8 @@ class Driver:
             self._finish_job,
             lambda: self._handle(events.TimeReached()),
         )
-        self.answers = Answers(loop, self._scheduler, self._stages)
+        self.answers = Answers(loop, self._waiters, self._scheduler, self._stages)
         self._patience = Patience(loop, config.no_workers_timeout, cluster.describe_refusals, self._fail_all)
-        self._crash: BaseException | None = None
         self._handlers: dict[type, Callable[[str, Any], None]] = {
             messages.Answer: self._on_answer,
             messages.Fetch: self._transfer.serve,
@@ -139,7 +139,12 @@ class Driver:
         self._store.drop_where(lambda key: (key[2] if key[1] == Space.FUNCTION else key[2] >> 32) in numbers)
 
     def submit(self, execution: Execution, spec: JobSpec) -> None:
-        """Execute a job."""
+        """Execute a job.
+
+        Raises:
+            BndlError: the driver has ended.
+        """
+        self._waiters.add(execution, lambda error: self._tell_end(execution, error))
         self._loop.post(self._submit, execution, spec)
 
     def add_tasks(self, stage: StageRun, first: int, tasks: Sequence[Task]) -> None:
@@ -173,6 +178,19 @@ class Driver:
     def fail_all(self, error: BndlError) -> None:
         """Nothing that is under way can succeed any more."""
         self._loop.post(self._fail_all, error)
+
+    def close(self, error: BndlError) -> None:
+        """Stop what is under way, and take nothing more on."""
+        self._waiters.close(error)
+        self.fail_all(error)
+
+    def end(self, error: BndlError) -> None:
+        """The loop does nothing any more, so whoever still waits is told in this thread."""
+        self._waiters.end(error)
+
+    def crashed(self, error: BaseException) -> None:
+        """A loop broke. Called where it did, as the last thing."""
+        self.end(crash_error(error))
 
     def state_of(self, task: int) -> State:
         """Where a task is in its life."""
@@ -268,12 +286,13 @@ class Driver:
     # Commands, on the loop
 
     def _submit(self, execution: Execution, spec: JobSpec) -> None:
-        if self._crash is not None:
-            execution.listener.execution_ended(_crash_error(self._crash))
-            return
         self._executions[execution.number] = execution
         for stage in execution.stages:
             self._stages[stage.number] = stage
+        if execution.cancelled is not None:
+            text = f"job {execution.name!r} was cancelled before it began: {execution.cancelled}"
+            self._refuse(execution, TaskCancelled(text), "cancelled")
+            return
         self._scheduler.stories[spec.job] = execution.story
         try:
             scored = [scores for stage in execution.stages if (scores := score_places(stage, self._cluster.workers))]
@@ -283,11 +302,11 @@ class Driver:
         self._handle(events.JobSubmitted(_with_scores(spec, scored)))
         self._watch_workers()
 
-    def _refuse(self, execution: Execution, error: BndlError) -> None:
+    def _refuse(self, execution: Execution, error: BndlError, outcome: str = "failed") -> None:
         """An execution cannot begin."""
         del self._executions[execution.number]
         execution.error = error
-        self._close(execution, "failed")
+        self._close(execution, outcome)
 
     def _score_places(self, execution: Execution) -> None:
         """A worker is there that was not before: ask anew where tasks are to run."""
@@ -302,6 +321,7 @@ class Driver:
 
     def _add_tasks(self, stage: StageRun, first: int, tasks: Sequence[Task]) -> None:
         if stage.number not in self._stages:  # it failed or was cancelled; the listener knows
+            self.drop_stored([stage.number])
             return
         stage.counters.tasks += len(tasks)
         stage.tasks.update(zip(range(first, first + len(tasks)), tasks, strict=True))
@@ -322,15 +342,6 @@ class Driver:
         if execution.over.is_set():
             self._forget(execution)
 
-    def crashed(self, error: BaseException) -> None:
-        """The loop broke: whoever waits is told. Called on the loop's thread as the last thing."""
-        self._crash = error
-        for execution in list(self._executions.values()):
-            execution.error = _crash_error(error)
-            execution.over.set()
-            execution.listener.execution_ended(execution.error)
-        self.requests.fail_all(_crash_error(error))
-
     # The pump
 
     def _handle(self, event: events.Event) -> None:
@@ -341,7 +352,7 @@ class Driver:
     def _finish_job(self, instruction: instructions.FinishJob) -> None:
         execution = self._executions.pop(instruction.job)
         if execution.error is None:
-            execution.error = _error_of(instruction, execution)
+            execution.error = error_of(instruction, execution)
         self._watch_workers()
         self._close(execution, str(instruction.outcome))
 
@@ -350,12 +361,17 @@ class Driver:
         if execution.error is not None:
             self._settling.cancel_rest(execution)
         self._settling.deliver()
+        if self._waiters.claim(execution):
+            self._tell_end(execution, execution.error, outcome)
+        if execution.released or execution.error is not None:
+            self._forget(execution)
+
+    def _tell_end(self, execution: Execution, error: BndlError | None, outcome: str = "failed") -> None:
+        execution.error = error
         execution.outcome = outcome
         execution.ended = self._loop.now()
         execution.over.set()
-        execution.listener.execution_ended(execution.error)
-        if execution.released or execution.error is not None:
-            self._forget(execution)
+        execution.listener.execution_ended(error)
 
     def _forget(self, execution: Execution) -> None:
         forget(self.peers, self._stages, execution)
@@ -377,19 +393,3 @@ def _with_scores(spec: JobSpec, scored: Sequence[events.PlacesScored]) -> JobSpe
         for stage in spec.stages
     )
     return replace(spec, stages=stages)
-
-
-def _error_of(instruction: instructions.FinishJob, execution: Execution) -> BndlError | None:
-    """What to raise where someone waits for the whole job."""
-    if instruction.outcome is TaskOutcome.SUCCEEDED:
-        return None
-    if instruction.outcome is TaskOutcome.FAILED and execution.failure is not None:
-        return execution.failure
-    return TaskCancelled(f"job {execution.name!r} was cancelled: {instruction.reason}")
-
-
-def _crash_error(error: BaseException) -> BndlError:
-    if isinstance(error, InternalError):
-        return error
-    text = f"the driver's loop broke with {type(error).__name__}: {error}. This is a bug in bndl; make a new context."
-    return InternalError(text)

@@ -122,6 +122,7 @@ class Execution:
         released: whether nobody needs the results that are kept on workers any more.
         story: what happened to its tasks.
         unconfirmed: abandoned attempts, as (task, number), that may still be running, as keys.
+        cancelled: why it was cancelled, if it was; also before it is submitted.
     """
 
     def __init__(self, driver: Driver, name: str, listener: Listener, *, independent: bool = False) -> None:
@@ -144,6 +145,7 @@ class Execution:
         self.notes: list[str] = []
         self.story = Story()
         self.unconfirmed: dict[tuple[int, int], None] = {}
+        self.cancelled: str | None = None
 
     def add_stage(
         self, name: str, function: bytes, *, number: int, calls: bool = False, kept: bool = False, growing: bool = False
@@ -155,6 +157,7 @@ class Execution:
 
     def cancel(self, reason: str) -> None:
         """Stop it. Whoever waits is told."""
+        self.cancelled = reason
         self.driver.cancel(self, reason)
 
     def release(self) -> None:

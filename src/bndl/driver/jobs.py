@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from bndl.driver.report import JobReport
 
 __all__ = ["Job", "Stage"]
+
+#: One for all jobs, as a job with a lock in it could not be pickled.
+_claiming = threading.Lock()
 
 
 class Stage:
@@ -93,6 +97,9 @@ class Job:
         self.stages: list[Stage] = []
         #: Set when its execution begins.
         self.execution: Execution | None = None
+        #: Why it was cancelled, if it was. It may be before its execution begins, and while that is prepared.
+        self.cancelled: str | None = None
+        self._is_claimed = False
 
     def stage(
         self,
@@ -144,9 +151,24 @@ class Job:
         return stage
 
     def cancel(self, reason: str = "cancelled by the user") -> None:
-        """Stop the job: what waits is not started, what runs is told, and whoever waits gets ``TaskCancelled``."""
+        """Stop the job: what waits is not started, what runs is told, and whoever waits gets ``TaskCancelled``.
+
+        A job that is cancelled before it is executed never begins.
+        """
+        self.cancelled = reason
         if self.execution is not None:
             self.execution.cancel(reason)
+
+    def claim(self) -> bool:
+        """Whether the caller is the one who may execute it. Called by ``prepare``."""
+        with _claiming:
+            is_free = not self._is_claimed
+            self._is_claimed = True
+        return is_free
+
+    def unclaim(self) -> None:
+        """It could not be prepared, so it may be corrected and executed. Called by ``prepare``."""
+        self._is_claimed = False
 
     def report(self) -> JobReport:
         """What happened so far: per stage tasks, attempts, failures, times and bytes. ``print`` shows it.

@@ -40,14 +40,22 @@ def prepare(driver: Driver, job: Job, listener: Listener) -> tuple[Execution, Jo
         JobCycle: a task needs a result that is made in its own stage or a later one.
         NotPicklable: a function or an argument cannot travel.
     """
-    if job.execution is not None:
-        text = f"job {job.name!r} is being executed or was; a job runs once, so make a new Job to run it again."
-        raise JobStarted(text)
     if not job.stages:
         text = (
             f"job {job.name!r} has no stages, so there is nothing to execute; add one with job.stage(function, items)."
         )
         raise InvalidJob(text)
+    if not job.claim():
+        text = f"job {job.name!r} is being executed or was; a job runs once, so make a new Job to run it again."
+        raise JobStarted(text)
+    try:
+        return _prepare(driver, job, listener)
+    except BaseException:
+        job.unclaim()
+        raise
+
+
+def _prepare(driver: Driver, job: Job, listener: Listener) -> tuple[Execution, JobSpec]:
     execution = Execution(driver, job.name, listener)
     execution.concurrency = job.options.concurrency or 0
     for stage in job.stages:
@@ -60,7 +68,8 @@ def prepare(driver: Driver, job: Job, listener: Listener) -> tuple[Execution, Jo
     for run in execution.stages:
         for task in run.tasks.values():
             task.begin_run(run, task.index)
-    job.execution = execution
+    job.execution = execution  # from now on it is told of a cancellation
+    execution.cancelled = job.cancelled
     return execution, JobSpec(execution.number, tuple(specs), job.options.concurrency or 0)
 
 

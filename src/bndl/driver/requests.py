@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from bndl.config import Config
+from bndl.driver.waiters import Waiters
 from bndl.errors import BndlError, InternalError, TaskFailed
 from bndl.execute import failures
 from bndl.execute.payloads import Packer, unpack
@@ -25,21 +24,18 @@ class Requests:
 
     Args:
         loop: the driver's.
+        waiters: are told if the driver ends.
         calls: the driver's open questions.
         transfer: fetches.
         name: the driver's name.
-        config: settings.
     """
 
-    def __init__(self, loop: Loop, calls: Calls, transfer: Transfer, name: str, config: Config) -> None:
+    def __init__(self, loop: Loop, waiters: Waiters, calls: Calls, transfer: Transfer, name: str) -> None:
         self._loop = loop
+        self._waiters = waiters
         self._calls = calls
         self._transfer = transfer
         self._name = name
-        self._config = config
-        self._lock = threading.Lock()
-        self._open: set[Future[Any]] = set()
-        self._crash: BndlError | None = None
 
     def call(
         self, peer: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float
@@ -58,16 +54,18 @@ class Requests:
 
         Raises:
             NotPicklable: the call cannot travel.
+            BndlError: the driver has ended.
         """
         payload = Packer().pack((function, args, kwargs), f"the call of {function!r}")
         future = self._new_future()
 
         def answered(answer: Message | BndlError) -> None:
+            if not self._waiters.claim(future):
+                return
             if isinstance(answer, messages.Answer):
                 self._resolve(future, peer, function, answer)
             else:
                 _fail(future, answer if isinstance(answer, BndlError) else InternalError(f"{peer} answered {answer!r}"))
-            self._done(future)
 
         self._loop.post(
             lambda: self._calls.ask(peer, lambda call: messages.Call(call, payload), answered, timeout),
@@ -79,33 +77,18 @@ class Requests:
         future = self._new_future()
 
         def fetched(data: dict[int, bytes], _missing: list[int]) -> None:
-            future.set_result(data.get(task))
-            self._done(future)
+            if self._waiters.claim(future):
+                future.set_result(data.get(task))
 
         self._loop.post(lambda: self._transfer.fetch(worker, self._name, Space.RESULT, [task], fetched))
-        # Each chunk has its own deadline, so the future always ends.
+        # Each chunk has its own deadline, and the driver's end is told, so the future always ends.
         data: bytes | None = future.result()
         return data
 
-    def fail_all(self, error: BndlError) -> None:
-        """The loop broke: nothing will be answered any more."""
-        with self._lock:
-            self._crash = error
-            open_futures, self._open = self._open, set()
-        for future in open_futures:
-            _fail(future, error)
-
     def _new_future(self) -> Future[Any]:
         future: Future[Any] = Future()
-        with self._lock:
-            if self._crash is not None:
-                raise self._crash
-            self._open.add(future)
+        self._waiters.add(future, lambda error: _fail(future, error))
         return future
-
-    def _done(self, future: Future[Any]) -> None:
-        with self._lock:
-            self._open.discard(future)
 
     def _resolve(self, future: Future[Any], peer: str, function: object, answer: messages.Answer) -> None:
         if not answer.succeeded:
