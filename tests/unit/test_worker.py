@@ -147,7 +147,7 @@ def take(item: Any) -> Any:
 
 
 def launch_with(item: Any, sources: Sequence[tuple[str, Sequence[int]]]) -> messages.Launch:
-    return messages.Launch(STAGE, [messages.Attempt(TASK, 1, Packer().pack(item), sources)])
+    return messages.Launch(STAGE, [messages.Attempt(TASK, 1, Packer().pack(item, with_refs=True), sources)])
 
 
 def keep_three(bench: Bench) -> None:

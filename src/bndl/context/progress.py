@@ -31,11 +31,11 @@ def is_wanted(choice: bool | None) -> bool:  # noqa: FBT001 - the value of the o
 def _make_bars() -> Progress:
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # what looks like markup is part of the user's name
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=Console(stderr=True),
         transient=False,
     )

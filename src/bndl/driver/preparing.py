@@ -116,11 +116,6 @@ def pack_function(driver: Driver, packer: Packer, function: Any, what: str, numb
     if function is None:
         return b""
     payload = packer.pack(function, what)
-    if packer.refs:
-        text = (
-            f"{what} refers to {packer.refs[0]!r}; pass it as an item or argument, where it is replaced by its value."
-        )
-        raise InvalidJob(text)
     try:
         unpack(payload)
     except (Exception, SystemExit) as error:
@@ -142,7 +137,7 @@ def _prepare_tasks(
     inputs: dict[int, tuple[range, ...]] = {}
     for task in stage.tasks:
         number = first + task.index
-        payload = packer.pack(task.call, f"the argument of {task.name}")
+        payload = packer.pack(task.call, f"the argument of {task.name}", with_refs=True)
         if packer.refs:
             for source in {id(ref.stage): ref.stage for ref in packer.refs}.values():
                 used.add(_check_source(job, task, position, positions.get(id(source)), source.name))

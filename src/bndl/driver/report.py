@@ -163,13 +163,14 @@ class JobReport:
 
     def __rich__(self) -> RenderableType:
         title = f"job {self.name}: {self.state} in {format_seconds(self.wall_seconds)}"
-        table = Table(title=title, title_justify="left", title_style="bold", header_style="")
+        # Text, because in a plain string what looks like markup would be taken for it.
+        table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="")
         table.add_column("stage")
         for heading in ("tasks", "attempts", "failed", "lost", "task time", "clock", "sent", "fetched", "results"):
             table.add_column(heading, justify="right")
         for stage in self.stages:
             table.add_row(
-                stage.name,
+                Text(stage.name),
                 f"{stage.tasks:,}",
                 f"{stage.attempts:,}",
                 f"{stage.failed:,}",

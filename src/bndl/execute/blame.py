@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
-
-import cloudpickle
 
 __all__ = ["find_culprit"]
 
@@ -15,8 +13,12 @@ _DEPTH = 8
 _PARTS = 200
 
 
-def find_culprit(value: Any) -> tuple[str, str]:
+def find_culprit(value: Any, can_pickle: Callable[[Any], bool]) -> tuple[str, str]:
     """Look for the smallest part of a value that cannot be pickled.
+
+    Args:
+        value: what could not be pickled.
+        can_pickle: whether a part of it can.
 
     Returns:
         Where it sits, such as ``parse -> closure variable 'lock'``, and what it is, such as ``a _thread.lock``.
@@ -25,7 +27,7 @@ def find_culprit(value: Any) -> tuple[str, str]:
     seen = {id(value)}
     for _ in range(_DEPTH):
         for label, part in _parts(value):
-            if id(part) not in seen and not _can_pickle(part):
+            if id(part) not in seen and not can_pickle(part):
                 seen.add(id(part))
                 path.append(label)
                 value = part
@@ -36,16 +38,9 @@ def find_culprit(value: Any) -> tuple[str, str]:
     return " -> ".join(path), f"a {kind.__module__}.{kind.__qualname__}"
 
 
-def _can_pickle(value: Any) -> bool:
-    try:
-        cloudpickle.dumps(value, protocol=5)
-    except Exception:  # noqa: BLE001 - whatever a class raises when it is pickled
-        return False
-    return True
-
-
 def _name(value: Any) -> str:
-    return getattr(value, "__qualname__", None) or f"the {type(value).__name__}"
+    name = getattr(value, "__qualname__", None)
+    return name if name and isinstance(name, str) else f"the {type(value).__name__}"
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

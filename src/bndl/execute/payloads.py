@@ -17,7 +17,7 @@ from typing import Any
 
 import cloudpickle
 
-from bndl.errors import BndlError, NotPicklable
+from bndl.errors import BndlError, InvalidJob, NotPicklable
 from bndl.execute.blame import find_culprit
 from bndl.execute.refs import Ref, Results
 
@@ -57,7 +57,7 @@ class Packer:
     A pickler is costly to make and cheap to use again, which is why this is an object.
 
     Attributes:
-        refs: the refs found in the value that was packed last.
+        refs: the refs in the value that was packed last, if that was one that may have some.
     """
 
     def __init__(self) -> None:
@@ -67,15 +67,17 @@ class Packer:
         self._pickler = _Pickler(self)
         self._busy = False
 
-    def pack(self, value: Any, what: str = "a value") -> bytes:
+    def pack(self, value: Any, what: str = "a value", *, with_refs: bool = False) -> bytes:
         """The payload of a value.
 
         Args:
             value: anything that can be pickled.
             what: what it is, for the error's text.
+            with_refs: whether the refs in it will be replaced by what they stand for, where it arrives.
 
         Raises:
             NotPicklable: it names the object at fault and where in the value it sits.
+            InvalidJob: there is a ref in it that nothing would replace.
         """
         if type(value) in _PLAIN:
             self.refs = []
@@ -84,11 +86,11 @@ class Packer:
             return Packer().pack(value, what)
         self._busy = True
         try:
-            return self._pack(value)
+            payload = self._pack(value)
         except BndlError:
             raise
         except Exception as error:
-            path, culprit = find_culprit(value)
+            path, culprit = find_culprit(value, _can_pack)
             text = (
                 f"{what} cannot be sent to another process: {path} is {culprit}, which cannot be pickled "
                 f"({type(error).__name__}: {error}). Create it where it is used, or leave it out."
@@ -96,6 +98,13 @@ class Packer:
             raise NotPicklable(text, what=what, path=path) from error
         finally:
             self._busy = False
+        if self.refs and not with_refs:
+            text = (
+                f"{what} has {self.refs[0]!r} in it, which only has a meaning in the arguments of a task of its job. "
+                "Pass it there, as job.stage(function, [ref]): the function gets the value."
+            )
+            raise InvalidJob(text)
+        return payload
 
     def take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
         """Whether a buffer stays in the pickle."""
@@ -123,6 +132,14 @@ class Packer:
             self._buffers = []
             self.file.seek(0)
             self.file.truncate()
+
+
+def _can_pack(value: Any) -> bool:
+    try:
+        Packer().pack(value, with_refs=True)
+    except Exception:  # noqa: BLE001 - whatever a class raises when it is pickled
+        return False
+    return True
 
 
 def unpack(payload: bytes) -> Any:

@@ -1,0 +1,60 @@
+"""Values that travel, and those that cannot: the error names the part at fault, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from bndl.errors import InvalidJob, NotPicklable
+from bndl.execute.payloads import Packer, unpack
+from bndl.execute.refs import Ref, Results, provided
+
+
+class Stage:
+    """The least that a ref needs to know."""
+
+    name = "parse"
+    first_task = 1 << 32
+
+
+STAGE = Stage()
+REF = Ref(STAGE, 0)
+
+
+def test_refs_in_arguments_are_replaced_and_noted() -> None:
+    packer = Packer()
+    payload = packer.pack([REF, Results(STAGE, range(2))], "the arguments", with_refs=True)
+    assert packer.refs == [REF, Results(STAGE, range(2))]
+    with provided(lambda task: task & 1):
+        assert unpack(payload) == [0, [0, 1]]
+
+
+@pytest.mark.parametrize("value", [REF, [REF], {"all": Results(STAGE, range(2))}])
+def test_refs_are_refused_where_nothing_would_replace_them(value: object) -> None:
+    with pytest.raises(InvalidJob, match=r"the result of the task has <Re.*parse.*> in it.*Pass it"):
+        Packer().pack(value, "the result of the task")
+
+
+def test_a_ref_is_not_blamed_for_what_is_beside_it() -> None:
+    with pytest.raises(NotPicklable, match="lock") as caught:
+        Packer().pack([(REF, threading.Lock())], "the argument", with_refs=True)
+    assert caught.value.path == "the list -> item 0 -> item 1"
+
+
+class Strange:
+    """Has any attribute, and cannot be pickled."""
+
+    def __getattr__(self, name: str) -> int:
+        if name == "__qualname__":
+            return 7
+        raise AttributeError(name)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise ValueError
+
+
+def test_a_value_whose_name_is_no_text_is_named_by_its_type() -> None:
+    with pytest.raises(NotPicklable) as caught:
+        Packer().pack(Strange(), "the argument")
+    assert caught.value.path == "the Strange"
