@@ -140,20 +140,38 @@ def test_a_task_that_fails_once_is_tried_again_and_one_that_always_fails_ends_th
     assert world.leftovers() == []
 
 
-@pytest.mark.parametrize("frame", [b"", b"\xc1 garbage", msgspec.msgpack.encode([99, 1, 2]), b"\x93\x02\x01"])
-def test_garbage_is_logged_and_ignored(frame: bytes, caplog: pytest.LogCaptureFixture) -> None:
+GARBAGE = [b"", b"\xc1 garbage", msgspec.msgpack.encode([99, 1, 2]), b"\x93\x02\x01"]
+
+
+@pytest.mark.parametrize("frame", GARBAGE)
+def test_garbage_of_strangers_is_logged_and_ignored(frame: bytes, caplog: pytest.LogCaptureFixture) -> None:
     world = World(1, workers=1)
     world.wait_connected()
     stranger = world.network.fabric("stranger")
     stranger.start(lambda _: None)
     for name in ("driver", "worker-1"):
         stranger.send(name, frame)
-        world.network._nodes["worker-1" if name == "driver" else "driver"].send(name, frame)  # noqa: SLF001
     world.sleep(0.1)
-    assert len([record for record in caplog.records if "is no message" in record.message]) == 4
+    assert len([record for record in caplog.records if "is no message" in record.message]) == 2
     run = world.run(Job().stage(work, [Item(5)]).job)
     assert run.settled[0].result[0] == 5
     assert world.cluster.lost == []
+
+
+@pytest.mark.parametrize("names", [("driver", "worker-1"), ("worker-1", "driver")])
+@pytest.mark.parametrize("frame", GARBAGE)
+def test_after_garbage_of_a_peer_both_begin_anew(
+    names: tuple[str, str], frame: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(1, workers=1)
+    world.wait_connected()
+    run = world.submit(Job().stage(work, [Item(index) for index in range(9)]).job)
+    world.network._nodes[names[0]].send(names[1], frame)  # noqa: SLF001 - no node sends such a thing
+    world.finish(run)
+    assert sorted(task.result[0] for task in run.settled) == list(range(9))
+    assert len([record for record in caplog.records if "is no message" in record.message]) == 1
+    assert [name for name, _ in world.cluster.lost] == ["worker-1"]
+    assert world.leftovers() == []
 
 
 def test_a_peer_of_another_version_is_refused_on_both_sides(caplog: pytest.LogCaptureFixture) -> None:

@@ -178,6 +178,27 @@ def test_a_peer_that_began_anew_is_lost_first(anew: Received) -> None:
     assert node.heard.events[2:] == [("connected", "there")]
 
 
+NO_MESSAGE = Received("there", b"nothing")
+
+
+def test_a_peer_that_sends_what_is_no_message_is_lost_and_both_begin_anew() -> None:
+    node = connected_node()
+    node.tell(NO_MESSAGE)
+    assert node.heard.events[1:] == [("lost", "there")]
+    assert node.hellos() == [(2, True)]
+    node.tell(NO_MESSAGE)
+    assert node.hellos() == []
+    node.tell(hello(asks=True), hello(asks=False))
+    assert node.heard.events[2:] == [("connected", "there")]
+
+
+def test_what_is_no_message_is_ignored_from_those_who_are_no_peers() -> None:
+    node = Node()
+    node.tell(NO_MESSAGE, Joined("there"), NO_MESSAGE)
+    assert node.heard.events == []
+    assert node.hellos() == [(1, True)]
+
+
 def test_a_node_of_another_version_is_refused_once_and_told_why() -> None:
     node = Node()
     node.tell(Joined("there"))

@@ -8,7 +8,7 @@ until answered. A peer is connected once it answered a greeting of ours.
 
     Joined(x) --> Hello(asks) ~~~> x
                   Hello       <~~~ x   --> connected(x)
-    Left(x), or a Hello with another incarnation or session --> lost(x)
+    Left(x), a Hello with another incarnation or session, or what is no message --> lost(x)
 
 The session of a greeting counts how often we began anew with a peer. When one side lost the other and finds it again,
 its next greeting has a new session, and the other side forgets what was between them, even if it never noticed.
@@ -125,6 +125,7 @@ class Peers:
             message = decode(event.frame)
         except msgspec.DecodeError as error:
             logger.warning("a frame of %d bytes from %s is no message: %s", len(event.frame), event.sender, error)
+            self._lose_track(event.sender)
             return
         if type(message) is Hello:
             self._on_hello(event.sender, message)
@@ -190,6 +191,16 @@ class Peers:
         elif not node.connected:
             node.connected = True
             self._listener.peer_connected(node.info or hello.info)
+
+    def _lose_track(self, name: str) -> None:
+        """What a peer sent is no message. It counts on something that is not known here: so begin anew with it."""
+        node = self._nodes.get(name)
+        if node is None or not node.connected:
+            return
+        self._listener.peer_lost(name, "it sent what is no message")
+        self._nodes[name] = fresh = _Node()
+        self._sessions[name] = self._sessions.get(name, 0) + 1
+        self._greet(name, fresh)
 
     def _begin_anew(self, name: str, node: _Node, hello: Hello) -> _Node:
         """The other side has lost us, or is another process: what was between us is void on both sides."""

@@ -28,6 +28,7 @@ from typing import Any
 import zenoh
 
 from bndl.errors import ClusterError, InvalidOption
+from bndl.net.complaints import explain
 from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received
 
 __all__ = ["MAX_FRAME_BYTES", "ZenohFabric"]
@@ -138,7 +139,7 @@ class ZenohFabric:
             self.close()
             raise ClusterError(
                 f"{self!r} could not listen on {', '.join(self._listen)} with seeds {', '.join(self._seeds) or 'none'}:"
-                f" {error}. Give endpoints such as tcp/127.0.0.1:0, of an address and a port that are free here."
+                f" {explain(error)}. Give endpoints such as tcp/127.0.0.1:0, of an address and a port free here."
             ) from None
         except BaseException:
             self.close()
@@ -187,7 +188,7 @@ class ZenohFabric:
             try:
                 session.close()  # type: ignore[no-untyped-call]
             except zenoh.ZError as error:
-                logger.warning("%r left without its connections being closed: %s", self, error)
+                logger.warning("%r left without its connections being closed: %s", self, explain(error))
         for reader in self._readers:
             if reader is not threading.current_thread():
                 reader.join(_CLOSE_TIMEOUT)

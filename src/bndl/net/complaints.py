@@ -1,0 +1,18 @@
+"""What zenoh complains of, in words for users: without the places in its own source and the wrapping around them."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["explain"]
+
+#: Where in zenoh's source an error was made.
+_PLACE = re.compile(r" at /[^ \"\]]*\.rs:\d+\.?")
+#: How its reader of settings passes on the complaint of another part.
+_WRAPPED = re.compile(r"Json5Err\(Message \{ msg: \"(?P<text>.*)\", location: .*\}\)", re.DOTALL)
+
+
+def explain(error: Exception) -> str:
+    """The complaint in an error of zenoh."""
+    text = _PLACE.sub("", str(error))
+    return _WRAPPED.sub(lambda match: match["text"], text).strip().rstrip(".")
