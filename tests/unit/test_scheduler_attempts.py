@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bndl.schedule.attempts import MISSES
 from bndl.schedule.instructions import End, TaskOutcome
 from tests.unit.scheduling import (
     Scheduling,
@@ -70,9 +71,29 @@ def test_what_was_given_back_or_given_up_does_not_count() -> None:
     scheduling = Scheduling()
     scheduling.join("a")
     scheduling.submit(scheduling.stage(1))
-    for number in range(1, 20, 2):
+    for number in range(1, 2 * MISSES - 1, 2):
         assert scheduling.give_back("a", (1, number)) == [launch("a", 1, (1, number + 1))]
         assert scheduling.finish("a", gave_up(1, number + 1))[-1] == launch("a", 1, (1, number + 2))
+
+
+def test_what_is_given_up_again_and_again_fails() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(1))
+    for number in range(1, MISSES):
+        assert scheduling.finish("a", gave_up(1, number))[-1] == launch("a", 1, (1, number + 1))
+    assert scheduling.finish("a", gave_up(1, MISSES))[1:] == [
+        fail(1, 1, MISSES),
+        finish(1, TaskOutcome.FAILED, task=1),
+    ]
+
+
+def test_what_is_given_up_goes_to_another_worker() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(1))
+    scheduling.join("b")
+    assert scheduling.finish("a", gave_up(1))[-1] == launch("b", 1, (1, 2))
 
 
 def test_a_task_that_fails_ends_its_job() -> None:

@@ -93,7 +93,7 @@ def test_a_stage_at_its_limit_starts_one_for_each_attempt_that_ends_however_it_e
     assert scheduling.give_back("a", (1, 2)) == [launch("a", 1, (1, 3))]
     lost = scheduling.lose("a")
     assert not [each for each in lost if isinstance(each, Launch)]
-    assert scheduling.join("b", 4) == [launch("b", 1, (1, 4)), launch("b", 1, (2, 3))]
+    assert scheduling.join("b", 4) == [launch("b", 1, (2, 3), (1, 4))]
 
 
 def test_an_abandoned_attempt_takes_its_slot_until_the_worker_says_that_it_ended() -> None:

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from bndl.driver.driver import Driver
 from bndl.driver.execution import Execution
+from bndl.driver.naming import name_of
 from bndl.driver.tasks import Task
-from bndl.errors import BndlError, InvalidJob, TaskCancelled
+from bndl.errors import BndlError, TaskCancelled
 from bndl.execute.payloads import Packer
 from bndl.net.messages import Space
 from bndl.schedule.events import JobSpec, StageSpec
@@ -93,7 +94,7 @@ class Calls:
             BndlError: all calls have ended meanwhile.
         """
         task = Task(function, *args, **kwargs)
-        payload = self._pack(task.call, getattr(function, "__name__", "call"))
+        payload = self._pack(task.call, name_of(function, "call"))
         task.call = None
         index = next(self._numbers)
         number = (self._stage.number << 32) + index
@@ -110,14 +111,7 @@ class Calls:
             packer: Packer = self._local.packer
         except AttributeError:
             packer = self._local.packer = Packer()
-        payload = packer.pack(call, f"the call of {name}")
-        if packer.refs:
-            text = (
-                f"the call of {name} has {packer.refs[0]!r} in its arguments; refs only have a meaning in the job "
-                "they are of. Use job.stage(...) instead of submit."
-            )
-            raise InvalidJob(text)
-        return payload
+        return packer.pack(call, f"the call of {name}")
 
     def tasks_settled(self, tasks: Sequence[Task]) -> None:
         """Tasks are done."""

@@ -14,6 +14,7 @@ from bndl.context import progress
 from bndl.context.calls import Calls
 from bndl.context.jobs import execute
 from bndl.context.streams import stream
+from bndl.driver.naming import name_of
 from bndl.driver.options import JobOptions, make_options
 from bndl.errors import ContextClosed, InvalidJob
 from bndl.schedule.explaining import Explanation
@@ -129,7 +130,7 @@ class Context:
         results = stream(self._node.driver, function, items, ordered=ordered, options=own, slots=self._count_slots)
         total = len(items) if isinstance(items, Sized) else None
         if self._show_progress:
-            return progress.watch_results(results, getattr(function, "__name__", "map"), total)
+            return progress.watch_results(results, name_of(function, "map"), total)
         return results
 
     def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from bndl.context.waiting import Ended, Mailbox
 from bndl.driver.driver import Driver
 from bndl.driver.execution import Execution
+from bndl.driver.naming import name_of
 from bndl.driver.options import Options
 from bndl.driver.preparing import make_growing_spec, pack_function
 from bndl.driver.tasks import Task
-from bndl.errors import InvalidJob, ItemsFailed
+from bndl.errors import ItemsFailed
 from bndl.execute.payloads import Packer
 from bndl.net.messages import Space
 from bndl.schedule.events import JobSpec
@@ -57,7 +58,7 @@ class _Stream:
         self._exhausted = False
         self._items_error: Exception | None = None
         self._ended: Ended | None = None
-        name = getattr(function, "__name__", "map")
+        name = name_of(function, "map")
         self.execution = Execution(driver, f"map {name}", self._mailbox)
         number = driver.next_number()
         payload = pack_function(driver, self._packer, function, f"the function {name!r}", number)
@@ -157,12 +158,6 @@ class _Stream:
                 self._items_error = error
                 break
             payload = self._packer.pack(item, f"item {self._next} of map")
-            if self._packer.refs:
-                text = (
-                    f"item {self._next} of map has {self._packer.refs[0]!r} in it; refs only have a meaning in the job "
-                    "they are of. Use job.stage(...) instead of map."
-                )
-                raise InvalidJob(text)
             task = Task.of_item(None)
             task.begin_run(self._stage, self._next)
             task.set_arguments(self._driver.store_if_large(Space.ARGUMENTS, first + self._next, payload))

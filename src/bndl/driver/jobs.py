@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
+from bndl.driver.naming import check_name, name_of
 from bndl.driver.options import JobOptions, Options, make_options
 from bndl.driver.tasks import Task
 from bndl.errors import EmptyStage, InvalidJob, InvalidOption, JobStarted
@@ -88,11 +89,11 @@ class Job:
             may be under way at the same time. See ``bndl.driver.options.Options``.
 
     Raises:
-        InvalidOption: an option makes no sense.
+        InvalidOption: the name or an option makes no sense.
     """
 
     def __init__(self, name: str = "job", **options: Unpack[JobOptions]) -> None:
-        self.name = name
+        self.name = check_name("a job", name)
         self.options = make_options("bndl.Job", JobOptions, options)
         self.stages: list[Stage] = []
         #: Set when its execution begins.
@@ -131,12 +132,13 @@ class Job:
             EmptyStage: there is no item or task.
             InvalidJob: neither or both of items and tasks are given, a task is used twice, a name is, or a stage to be
                 after is none of this job.
-            InvalidOption: an option makes no sense.
+            InvalidOption: the name or an option makes no sense.
             JobStarted: the job's execution has begun.
         """
         self._check_not_started()
         own = make_options("job.stage", JobOptions, options)
-        name = self._free_name(name or getattr(function, "__name__", None) or "stage", given=name is not None)
+        given = check_name("a stage", name) if name is not None else ""
+        name = self._free_name(given or name_of(function, "stage"), given=bool(given))
         listed = self._list_tasks(name, function, items, tasks)
         if not listed:
             text = (

@@ -11,6 +11,7 @@ from bndl.errors import (
     AttemptRecord,
     BndlError,
     DeathCertificate,
+    InternalError,
     NowhereToRun,
     TaskTimeout,
     WorkerLost,
@@ -92,6 +93,9 @@ class Settling:
             missing = ", ".join(f"{number} on {node}" for number, node in result.missing[:3])
             lost = WorkerLost(f"inputs of {task.name} were lost: {missing}", worker=instruction.worker, reason=cause)
             self._causes[instruction.task] = (lost, lost.message)
+        else:
+            text = f"{instruction.worker} gave up {task.name}: {cause}. If nobody cancelled it this is a bug in bndl."
+            self._causes[instruction.task] = (InternalError(text), text)
         record = AttemptRecord(instruction.number, instruction.worker, str(instruction.end), cause, result.seconds)
         task.note(record)
 

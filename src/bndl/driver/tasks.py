@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from bndl.driver.history import Transition
+from bndl.driver.naming import check_name
 from bndl.driver.options import Options, TaskOptions, make_options
 from bndl.errors import AttemptRecord, InvalidJob, TaskCancelled, TaskError, TaskFailed, UserError
 from bndl.execute.payloads import unpack
@@ -111,7 +112,7 @@ class Task:
         if kept or options:
             task.own = make_options("task.options", TaskOptions, {**kept, **options})
         task.predecessors = self.predecessors
-        task._name = name or self._name  # noqa: SLF001 - its own class
+        task._name = check_name("a task", name) if name is not None else self._name  # noqa: SLF001 - its own class
         return task
 
     def after(self, *others: Task) -> Self:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MISSES", "Attempts", "timeout_of"]
 
-#: How often the inputs of a task may turn out to be missing before it fails.
+#: How often the inputs of a task may turn out to be missing, or a worker may give it up, before it fails.
 MISSES = 10
 
 
@@ -179,9 +179,7 @@ class Attempts:
         elif outcome.kind == Kind.INPUTS_MISSING:
             self._miss_inputs(task, worker, outcome)
         else:
-            self.note(task, worker, outcome.number, End.ABANDONED, "the worker gave it up")
-            if not self.leave(task, worker):
-                self._requeue(task, Cause.RETURNED)
+            self._give_up(task, worker, outcome)
 
     def _fail_attempt(self, task: TaskState, worker: WorkerState, *, has_twin: bool, is_hopeless: bool = False) -> None:
         scheduler = self._scheduler
@@ -201,6 +199,18 @@ class Attempts:
             recovery.make_again(scheduler, gates.reopen(scheduler, task.gates))
         else:
             self._requeue(task, Cause.RETRIED)
+
+    def _give_up(self, task: TaskState, worker: WorkerState, outcome: events.Outcome) -> None:
+        """A worker does not execute what is waited for: what defined it did not get there."""
+        self.note(task, worker, outcome.number, End.ABANDONED, "the worker gave it up")
+        has_twin = self.leave(task, worker)
+        task.misses += 1
+        if task.misses >= MISSES:
+            self._fail(task)
+            return
+        _avoid(task, worker.name)
+        if not has_twin:
+            self._requeue(task, Cause.RETURNED)
 
     def _miss_inputs(self, task: TaskState, worker: WorkerState, outcome: events.Outcome) -> None:
         scheduler = self._scheduler

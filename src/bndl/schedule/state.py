@@ -80,7 +80,7 @@ class TaskState:
         self.failures = 0
         #: Attempts that ended their worker, as far as is known: they were alone on it when it was lost.
         self.losses = 0
-        #: Attempts whose inputs were not found where they should have been.
+        #: Attempts whose inputs were not found where they should have been, or that a worker gave up.
         self.misses = 0
         #: Attempts whose worker was lost while others were on it too, so that it may be what ended it. Such a suspect
         #: is launched straight into a free slot, never queued, and after the second time gets a worker for itself.
