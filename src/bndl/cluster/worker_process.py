@@ -19,7 +19,7 @@ from bndl.cluster import autopsy
 from bndl.cluster.memory import MemoryWatch
 from bndl.errors import DeathCertificate
 from bndl.execute.blackbox import STACK_SIGNAL, BlackBoxReader
-from bndl.execute.process import WorkerSettings
+from bndl.execute.process import BOOT, WorkerSettings
 
 __all__ = ["WorkerProcess"]
 
@@ -65,7 +65,7 @@ class WorkerProcess:
         self.started = time.monotonic()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bndl.execute"],
+                _command(),
                 stdin=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
@@ -85,7 +85,7 @@ class WorkerProcess:
         self.stderr: IO[bytes] = self._process.stderr
         os.set_blocking(self.stderr.fileno(), False)
         self.end_fd = _open_pidfd(self.pid)
-        self._tell(msgspec.json.encode(settings) + b"\n")
+        self._tell(msgspec.json.encode(settings.path) + b"\n" + msgspec.json.encode(settings) + b"\n")
 
     def _tell(self, data: bytes) -> None:
         if self._process.stdin is not None:
@@ -220,6 +220,12 @@ class WorkerProcess:
         """The most memory it had: what the kernel says, if that can be told from what this process had at its start."""
         told = self._usage_peak * _UNIT if self._usage_peak > self._peak_before else 0
         return max(told, self._memory.peak_bytes or 0) or None
+
+
+def _command() -> list[str]:
+    """Python as it runs here, but for where it looks for modules first; the last word is for those who list processes."""
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # noqa: SLF001 - as multiprocessing
+    return [sys.executable, *flags, "-P", "-c", BOOT, "bndl.execute"]
 
 
 def _open_pidfd(pid: int) -> int | None:

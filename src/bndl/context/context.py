@@ -235,6 +235,7 @@ class Context:
     def _check_ready(self) -> None:
         self._check_open()
         self._node.membership.check_hope()
+        self._node.search_path.follow()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from secrets import token_hex, token_urlsafe
 
 import msgspec
 
 from bndl import _version
 from bndl.cluster.membership import Membership
+from bndl.cluster.search_path import SearchPath, read_search_path
 from bndl.cluster.supervisor import Supervisor
 from bndl.config import Config
 from bndl.driver.driver import Driver
@@ -70,7 +70,7 @@ class DriverNode:
             index=0,
             concurrency=concurrency,
             parent=0,
-            path=tuple(os.path.abspath(entry) for entry in sys.path),  # noqa: PTH100 - "" is the current folder here
+            path=read_search_path(),
             config=config,
         )
         self._workers = workers
@@ -81,6 +81,7 @@ class DriverNode:
         info = NodeInfo(name, "driver", token_hex(8), versions)
         self.driver = Driver(self._fabric, info, self._loop, self._bulk_loop, config, self.membership, max_concurrency)
         self.membership.bind(self.driver)
+        self.search_path = SearchPath(self._loop, self.driver.peers.send, self._list_local)
 
     def start(self) -> None:
         """Go on the air and start the local workers, without waiting for them."""
@@ -127,9 +128,13 @@ class DriverNode:
     def _count_expected(self) -> int:
         return self._supervisor.expected if self._supervisor is not None else 0
 
+    def _list_local(self) -> list[str]:
+        return self._supervisor.names if self._supervisor is not None else []
+
     def _note_joined(self, name: str) -> None:
         if self._supervisor is not None:
             self._supervisor.note_joined(name)
+            self.search_path.worker_joined(name)
 
     def _find_certificate(self, name: str) -> DeathCertificate | None:
         return self._supervisor.death_certificate(name, _EXIT_GRACE) if self._supervisor is not None else None

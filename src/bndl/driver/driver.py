@@ -241,6 +241,7 @@ class Driver:
         self._cancelling.lose(name)
         if name in self._scheduler.workers:
             self._settling.note_loss(self._executions.values(), name, reason, certificate)
+            self._delivery.lose(name)
             self._handle(events.WorkerLost(name, reason))
             self._watch_workers()
         self._calls.lose(name)  # after the scheduler knows, or it launches on the worker what is missed now

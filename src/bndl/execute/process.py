@@ -1,6 +1,7 @@
-"""A worker process on this machine, as ``python -m bndl.execute``. It is started by ``cluster.supervisor``.
+"""A worker process on this machine. It is started by ``cluster.supervisor``, with ``BOOT`` as its program.
 
-Its settings come as one line of JSON on standard input, so that the secret is in no argument list and no environment.
+On standard input come a line of JSON with where to look for modules, of which bndl is one, and a line of JSON with its
+settings, so that the secret is in no argument list and no environment.
 The pipe stays open as long as the process that started it lives: its end is the order to stop. A process that is killed
 says no more, so on Linux the kernel is asked to kill this one with it, whatever its threads are doing.
 """
@@ -23,6 +24,7 @@ import msgspec
 from bndl import _version
 from bndl.config import Config
 from bndl.execute.blackbox import BlackBox
+from bndl.execute.search_path import take_over
 from bndl.execute.slots import Prepared, ThreadSlots
 from bndl.execute.store import Store
 from bndl.execute.worker import Worker
@@ -32,9 +34,20 @@ from bndl.net.names import NodeName, machine_name
 from bndl.net.peers import own_versions
 from bndl.net.zenoh import ZenohFabric
 
-__all__ = ["ThreadParts", "WorkerSettings", "main", "visible_peers"]
+__all__ = ["BOOT", "ThreadParts", "WorkerSettings", "main", "visible_peers"]
 
 logger = logging.getLogger(__name__)
+
+#: The program of the process. The first line is read without a buffer, so that what follows it is left to ``main``.
+BOOT = """\
+import json, sys
+with open(0, "rb", 0, closefd=False) as lines:
+    line = lines.readline()
+if line:
+    sys.path[:] = json.loads(line)
+    from bndl.execute.process import main
+    main()
+"""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -156,7 +169,7 @@ def main() -> None:
     _tie_to_parent(settings.parent)
     box = _open_box(settings)
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
-    sys.path[:] = settings.path
+    take_over(settings.path)
     parts = ThreadParts(box)
     worker, fabric = make_worker(settings, parts)
     lifeline = os.dup(sys.stdin.fileno())

@@ -20,6 +20,7 @@ from bndl.execute.gathering import Gathering
 from bndl.execute.outbox import DELAY, Outbox
 from bndl.execute.payloads import Packer, unpack
 from bndl.execute.refs import NO_RESULT, provided
+from bndl.execute.search_path import take_over
 from bndl.execute.slots import Prepared, Slots
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
@@ -101,6 +102,7 @@ class Worker:
             messages.Fetched: self._on_answer,
             messages.Forget: self._on_forget,
             messages.Launch: self._on_launch,
+            messages.LookIn: self._on_look_in,
             messages.Release: self._on_release,
             messages.TakeBack: self._on_take_back,
         }
@@ -239,6 +241,9 @@ class Worker:
             if definition is not None:
                 definition.forgotten = True
                 self.store.drop((driver, Space.RESULT, task) for task in list(definition.stored))
+
+    def _on_look_in(self, _driver: str, message: messages.LookIn) -> None:
+        take_over(message.path)
 
     def _on_call(self, sender: str, message: messages.Call) -> None:
         def run() -> None:

@@ -284,6 +284,12 @@ class Said(msgspec.Struct, frozen=True, array_like=True, tag=13):
     dropped: int = 0
 
 
+class LookIn(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """Look for modules in these places from now on. For the workers that the sender started."""
+
+    path: Sequence[str]
+
+
 Message = (
     Hello
     | Define
@@ -299,6 +305,7 @@ Message = (
     | Call
     | Answer
     | Said
+    | LookIn
 )
 
 _encoder = msgspec.msgpack.Encoder()
