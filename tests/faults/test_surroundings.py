@@ -45,7 +45,7 @@ def test_workers_find_bndl_where_the_program_found_it(tmp_path: Path) -> None:
 
 
 def test_workers_run_as_the_program_does(tmp_path: Path) -> None:
-    call = "eval, '__import__(\"sys\").flags.optimize, __import__(\"sys\").warnoptions'"
+    call = 'eval, \'__import__("sys").flags.optimize, __import__("sys").warnoptions\''
     assert run(PROGRAM.format(call), tmp_path, "-OO", "-W", "ignore::ResourceWarning") == (
         "(2, ['ignore::ResourceWarning'])"
     )

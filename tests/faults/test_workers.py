@@ -295,3 +295,37 @@ with bndl.connect(workers=1, progress=False) as ctx:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=TIMEOUT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_forked_child_is_told_that_it_cannot_use_the_context() -> None:
+    program = """
+import os, sys
+import bndl
+from bndl.context.default import set_default
+context = bndl.connect(workers=1, progress=False)
+set_default(context)
+results = context.map(abs, range(10**6))
+assert next(results) == 0
+child = os.fork()
+if child == 0:
+    job = bndl.Job()
+    job.stage(abs, [1])
+    for use in (
+        lambda: context.submit(abs, -1), lambda: context.map(abs, [1]), lambda: context.run(job),
+        lambda: context.await_workers(), lambda: context.workers, lambda: list(results), bndl.connect,
+        lambda: bndl.ctx.submit(abs, -1),
+    ):
+        try:
+            use()
+        except bndl.errors.BndlError as error:
+            print(type(error).__name__, flush=True)
+    print(context, flush=True)
+    sys.exit(3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), context.submit(abs, -1).result(30), next(results))
+context.stop()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=TIMEOUT)
+    *told, shown, last = done.stdout.splitlines()
+    assert told == ["ContextClosed"] * 6 + ["ClusterError"] * 2, done.stderr
+    assert "stopped" in shown
+    assert (last, done.stderr) == ("3 1 1", "")

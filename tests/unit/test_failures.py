@@ -112,6 +112,45 @@ def test_a_text_of_another_type_of_string_travels() -> None:
     assert failures.rebuild(describe(OddText()))[0].text == "an odd text"
 
 
+class Meta(type):
+    """Classes that do not say of what they are made."""
+
+    def __getattribute__(cls, name: str) -> Any:
+        if name == "__mro__":
+            raise SystemExit
+        return super().__getattribute__(name)
+
+
+STRANGE = [
+    type("Strange", (Exception,), {"__module__": "\udcff"}),
+    type("Strange", (Exception,), {"__module__": []}),
+    type("Strange", (Exception,), {"__traceback__": property(lambda _: 1 // 0)}),
+    Meta("Strange", (Exception,), {}),
+]
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_one_of_a_strange_class_is_described(kind: type[Exception]) -> None:
+    payload = failures.describe(kind("a text"))
+    failure, rebuilt = failures.rebuild(payload)
+    assert failure.text == "a text" or "cannot be looked at" in failure.text
+    assert isinstance(rebuilt.__cause__, RemoteTraceback)
+    assert failures.matches(payload, [Exception])
+    assert not failures.matches(payload, [OSError])
+
+
+class Closed(Exception):
+    """Lets nobody say what it comes from."""
+
+    __cause__ = property(lambda _: None)
+
+
+def test_one_that_takes_no_cause_is_replaced() -> None:
+    _, rebuilt = failures.rebuild(failures.describe(Closed("a text")))
+    assert isinstance(rebuilt, RemoteException)
+    assert isinstance(rebuilt.__cause__, RemoteTraceback)
+
+
 def test_only_an_interruption_comes_out_of_the_users_code() -> None:
     with pytest.raises(TaskInterrupted):
         describe(Interrupting())

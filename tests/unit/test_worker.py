@@ -14,7 +14,7 @@ from bndl.execute.store import Store
 from bndl.execute.worker import Worker
 from bndl.net import messages
 from bndl.net.memory import MemoryNetwork, VirtualTime
-from bndl.net.messages import Finished, Message, NodeInfo, Result
+from bndl.net.messages import Finished, Message, NodeInfo, Result, encode
 from bndl.testing.nodes import NodeLoop, VirtualParts
 
 CONFIG = Config(inline_bytes=100)
@@ -127,6 +127,26 @@ def test_a_driver_that_is_lost_before_it_gave_the_function_is_not_told_of_a_fail
     bench.lose_driver()
     bench.time.run(1.0)
     assert bench.kinds == []
+
+
+def test_a_call_whose_result_is_too_large_for_a_message_is_answered() -> None:
+    bench = Bench()
+
+    def send(_to: str, message: Message, **_: bool) -> None:
+        if len(encode(message)) > 2000:
+            text = "too large"
+            raise ValueError(text)
+        bench.sent.append(message)
+
+    bench.worker.peers.send = send  # type: ignore[assignment,method-assign]
+    for call, size in enumerate((10, 5000)):
+        bench.receive(messages.Call(call, Packer().pack((bytes, (size,), {}))))
+    bench.time.run(1.0)
+    first, second = bench.sent
+    assert isinstance(first, messages.Answer)
+    assert isinstance(second, messages.Answer)
+    assert (first.succeeded, unpack(first.payload)) == (True, bytes(10))
+    assert (second.succeeded, rebuild(second.payload)[0].line) == (False, "ValueError: too large")
 
 
 # Inputs that there are none of, because their stage tolerates failures

@@ -1,4 +1,4 @@
-"""Local workers look for modules where this process does, also if that changes: a notebook changes its directory, say."""
+"""Local workers look for modules where this process does, also if that changes, as when a notebook goes elsewhere."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ class SearchPath:
         list_local: the names of the local workers.
     """
 
-    def __init__(self, loop: Loop, send: Callable[[str, Message], None], list_local: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self, loop: Loop, send: Callable[[str, Message], None], list_local: Callable[[], Sequence[str]]
+    ) -> None:
         self._loop = loop
         self._send = send
         self._list_local = list_local

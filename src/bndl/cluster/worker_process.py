@@ -223,7 +223,7 @@ class WorkerProcess:
 
 
 def _command() -> list[str]:
-    """Python as it runs here, but for where it looks for modules first; the last word is for those who list processes."""
+    """Python as it runs here, but for where it looks for modules first; the last word is for who lists processes."""
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # noqa: SLF001 - as multiprocessing
     return [sys.executable, *flags, "-P", "-c", BOOT, "bndl.execute"]
 

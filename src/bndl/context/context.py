@@ -201,7 +201,7 @@ class Context:
 
         In a forked child of the process that made the context this does nothing: it is the parent's.
         """
-        if self._process != os.getpid():
+        if self._is_foreign:
             return
         with self._lock:
             if self._closed:
@@ -214,8 +214,8 @@ class Context:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether ``stop`` was called."""
-        return self._closed
+        """Whether it can do nothing here any more: ``stop`` was called, or this is a forked child."""
+        return self._closed or self._is_foreign
 
     def __enter__(self) -> Self:
         return self
@@ -226,7 +226,7 @@ class Context:
         self.stop()
 
     def __repr__(self) -> str:
-        state = "stopped" if self._closed else f"{len(self._node.membership.workers)} workers"
+        state = "stopped" if self.is_stopped else f"{len(self._node.membership.workers)} workers"
         return f"<Context: {self._node.driver.name}, {state}>"
 
     def _count_slots(self) -> int:
@@ -237,7 +237,18 @@ class Context:
         self._node.membership.check_hope()
         self._node.search_path.follow()
 
+    @property
+    def _is_foreign(self) -> bool:
+        """Whether this is a forked child of the process that made it, and so has none of the threads that it needs."""
+        return self._process != os.getpid()
+
     def _check_open(self) -> None:
+        if self._is_foreign:
+            text = (
+                f"this context was made before a fork and belongs to process {self._process}. Use it there, or start "
+                'this process without a fork, as multiprocessing.get_context("spawn") does, and connect in it.'
+            )
+            raise ContextClosed(text)
         if self._closed:
             text = "this context was stopped; bndl.connect() makes a new one"
             raise ContextClosed(text)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
 from bndl.driver.execution import Execution
 from bndl.driver.tasks import Task
-from bndl.errors import BndlError
+from bndl.errors import BndlError, ContextClosed
 
 __all__ = ["MOST_BYTES", "MOST_TASKS", "Ended", "Mailbox"]
 
@@ -40,6 +41,7 @@ class Mailbox:
         #: Each entry with the size of the results in it.
         self._queue: SimpleQueue[tuple[Sequence[Task] | Ended, int]] = SimpleQueue()
         self._execution: Execution | None = None
+        self._process = os.getpid()
         #: Guards what follows.
         self._lock = threading.Lock()
         self._tasks = 0
@@ -61,8 +63,18 @@ class Mailbox:
         self._queue.put((Ended(error), 0))
 
     def take(self) -> Sequence[Task] | Ended:
-        """The next tasks, or the end. Waits for them: the driver sees to it that the end always comes."""
+        """The next tasks, or the end. Waits for them: the driver sees to it that the end always comes.
+
+        Raises:
+            ContextClosed: this is a forked child of the process that waits for them.
+        """
         while True:
+            if self._process != os.getpid():
+                text = (
+                    "these results come to the process that asked for them, and this is a forked child of it. Take "
+                    "them there, and hand over what the child needs."
+                )
+                raise ContextClosed(text)
             try:
                 got, size = self._queue.get(timeout=_LONGEST_WAIT)
             except Empty:

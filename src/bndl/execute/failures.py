@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections.abc import Iterable
+from typing import Any
 
 import cloudpickle
 import msgspec
@@ -59,14 +60,25 @@ def describe(error: BaseException, skip_frames: int = 0) -> bytes:
         error: the exception.
         skip_frames: how many of the outermost frames are bndl's own and of no use to the user.
     """
+    try:
+        return _describe(error, skip_frames)
+    except TaskInterrupted:
+        raise
+    except BaseException as inner:  # noqa: BLE001 - a metaclass, or properties in the place of what all exceptions have
+        text = f"(an exception of a class that cannot be looked at: that raised {type(inner).__name__})"
+        bases = ["builtins.Exception"] if isinstance(error, Exception) else []
+        return _encoder.encode(Failure("exception", text, text, bases=(*bases, "builtins.BaseException")))
+
+
+def _describe(error: BaseException, skip_frames: int) -> bytes:
     trace = error.__traceback__
     for _ in range(skip_frames):
         if trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
     kind = type(error)
-    name = (
-        kind.__qualname__ if kind.__module__ in {"builtins", "__main__"} else f"{kind.__module__}.{kind.__qualname__}"
-    )
+    name = _qualified_name(kind)
+    for plain_module in ("builtins.", "__main__."):
+        name = name.removeprefix(plain_module)
     try:
         text = str(error)
     except TaskInterrupted:
@@ -97,10 +109,11 @@ def matches(payload: bytes, types: Iterable[type[BaseException]]) -> bool:
 def rebuild(payload: bytes) -> tuple[Failure, BaseException]:
     """The description, and the exception with its remote traceback as its cause."""
     failure = _decoder.decode(payload)
-    error: BaseException | None = None
+    error: Any = None
     if failure.pickled:
         try:
             error = pickle.loads(failure.pickled)  # noqa: S301 - from authenticated peers only
+            error.__cause__ = RemoteTraceback(failure.trace)  # which its class may not allow
         except BaseException:  # noqa: BLE001 - the user's class, which may not exist here, and may raise what it wants
             error = None
     if not isinstance(error, BaseException):
@@ -108,12 +121,12 @@ def rebuild(payload: bytes) -> tuple[Failure, BaseException]:
             f"{failure.line}\nThe exception itself could not be sent; make its class picklable, and small, to get it."
         )
         error = RemoteException(text, kind=failure.kind, text=failure.text)
-    error.__cause__ = RemoteTraceback(failure.trace)
+        error.__cause__ = RemoteTraceback(failure.trace)
     return failure, error
 
 
 def _qualified_name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return plain(f"{kind.__module__}.{kind.__qualname__}")
 
 
 def _pickle(error: BaseException) -> bytes:

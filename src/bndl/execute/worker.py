@@ -249,10 +249,11 @@ class Worker:
         def run() -> None:
             try:
                 function, args, kwargs = unpack(message.function)
-                answer = messages.Answer(message.call, True, Packer().pack(function(*args, **kwargs), "the result"))  # noqa: FBT003
+                payload = Packer().pack(function(*args, **kwargs), "the result")
+                # In here, because this raises, too, if the result is too large for a message.
+                self.peers.send(sender, messages.Answer(message.call, True, payload))  # noqa: FBT003
             except BaseException as error:  # noqa: BLE001 - where the thread ends; it goes to the caller
-                answer = messages.Answer(message.call, False, failures.describe(error, 1))  # noqa: FBT003
-            self.peers.send(sender, answer)
+                self.peers.send(sender, messages.Answer(message.call, False, failures.describe(error, 1)))  # noqa: FBT003
 
         self._run_beside(run)
 

@@ -48,6 +48,8 @@ _CLOSE_TIMEOUT = 5.0
 _USER = "bndl"
 
 _open_fabrics: weakref.WeakSet[ZenohFabric] = weakref.WeakSet()
+#: Processes, this one or those that it was forked from, in which zenoh has begun to work.
+_used_in: set[int] = set()
 
 
 class ZenohFabric:
@@ -119,13 +121,15 @@ class ZenohFabric:
         """Go on the air. Returns at once, before any seed is reached.
 
         Raises:
-            ClusterError: if an endpoint is malformed or cannot be listened on.
+            ClusterError: if an endpoint is malformed or cannot be listened on, or this is a forked child of a process
+                that had a session.
             RuntimeError: if the fabric was started or closed before.
         """
         with self._lock:
             if self._listener is not None or self._closed:
                 raise RuntimeError(f"{self!r} was started or closed before; make a new one")
             self._listener = listener
+        _check_not_forked()
         try:
             self._session = session = self._open()
             _open_fabrics.add(self)
@@ -316,6 +320,16 @@ def _listening_on(session: zenoh.Session) -> tuple[str, ...]:
         if reply.ok is not None:
             return tuple(json.loads(reply.ok.payload.to_bytes())["locators"])
     raise ClusterError("zenoh did not tell its addresses within 5 seconds; start the node again")
+
+
+def _check_not_forked() -> None:
+    """Zenoh's threads are not in a forked child, and it would wait for them for ever."""
+    if _used_in - {os.getpid()}:
+        raise ClusterError(
+            "this process was forked from one that is, or was, in a cluster, so it cannot be in one. Start it without a"
+            ' fork, as multiprocessing.get_context("spawn") does, and connect in it.'
+        )
+    _used_in.add(os.getpid())
 
 
 def _check_key_chunk(what: str, name: str) -> None:
