@@ -18,6 +18,7 @@ class LastTask:
         attempt: which attempt of the task, counted from 1.
         running: whether it was still being executed.
         seconds: how long before the worker's end it began.
+        task: the task's number with the driver that started the worker; -1 for a task of another driver.
     """
 
     slot: int
@@ -26,6 +27,7 @@ class LastTask:
     attempt: int
     running: bool
     seconds: float
+    task: int = -1
 
     def __str__(self) -> str:
         begun = f"for {self.seconds:.2f} s" if self.running else f"finished, begun {self.seconds:.2f} s before"
@@ -72,6 +74,11 @@ class DeathCertificate:
     last_tasks: tuple[LastTask, ...] = ()
     stack: str = ""
     last_lines: tuple[str, ...] = ()
+
+    @property
+    def executing(self) -> tuple[tuple[int, int], ...] | None:
+        """The attempts that were being executed, as (task, number); None if nothing is known of the process."""
+        return tuple((last.task, last.attempt) for last in self.last_tasks if last.running) if self.pid else None
 
     @property
     def is_oom_likely(self) -> bool:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from bndl.driver.jobs import Job
-from bndl.errors import DeathCertificate, NoWorkers, TaskFailed, WorkerLost
+from bndl.errors import NoWorkers, TaskFailed, WorkerLost
 from bndl.execute.slots import Prepared
 from bndl.testing.runs import Run
 from bndl.testing.workload import Item, effects, work
@@ -181,7 +181,9 @@ def test_a_task_that_kills_its_worker_each_time_fails_after_its_budget() -> None
     cause = run.error.__cause__
     assert isinstance(cause, WorkerLost)
     assert (cause.worker, cause.reason) == (killed[-1], "SIGSEGV")
-    assert cause.certificate == DeathCertificate(killed[-1], "SIGSEGV")
+    assert cause.certificate is not None
+    assert (cause.certificate.worker, cause.certificate.reason) == (killed[-1], "SIGSEGV")
+    assert cause.certificate.executing == ((run.settled[0].number, 3),)
     assert str(cause.certificate) in str(run.error)
     assert f"{killed[-1]} was lost: SIGSEGV" in run.execution.report().notes
     run.execution.release()
@@ -201,6 +203,7 @@ def test_the_certificate_is_of_the_worker_that_was_lost() -> None:
         world.add_worker()
         (name,) = [name for name, node in world.workers.items() if node.parts.slots.running]
         world.kill(name)
+        del world.cluster.executing[name]  # as if it were on another machine
     world.wait(lambda: run.ended)
     assert isinstance(run.error, TaskFailed)
     assert run.error.attempts[0].cause == "bndl ended it: it does not answer"

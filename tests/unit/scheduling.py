@@ -121,8 +121,9 @@ class Scheduling:
     def join(self, worker: str, concurrency: int = 1) -> list[Instruction]:
         return self.handle(events.WorkerJoined(worker, concurrency))
 
-    def lose(self, worker: str) -> list[Instruction]:
-        return self.handle(events.WorkerLost(worker, "gone"))
+    def lose(self, worker: str, *executing: tuple[int, int]) -> list[Instruction]:
+        """With what was executing, if that is known."""
+        return self.handle(events.WorkerLost(worker, "gone", executing or None))
 
     def finish(self, worker: str, *outcomes: Outcome) -> list[Instruction]:
         return self.handle(events.AttemptsFinished(worker, outcomes))

@@ -16,6 +16,7 @@ from bndl.execute.slots import Prepared
 from bndl.net.messages import Attempt, Define
 
 STAGE = 7
+NUMBER = (STAGE << 32) + 3
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def reader() -> Iterator[BlackBoxReader]:
 
 @pytest.fixture
 def box(reader: BlackBoxReader) -> BlackBox:
-    return BlackBox(reader.fd, 2)
+    return BlackBox(reader.fd, 2, "driver")
 
 
 def define(stage: str = "work", job: str = "census") -> Definition:
@@ -64,9 +65,11 @@ def test_what_runs_is_there_while_it_runs_and_after(reader: BlackBoxReader, box:
         threads.extend(reader.busy_threads())
 
     box.recording(look)(prepare())
-    assert seen == [LastTask(0, "work[3]", "census", 2, running=True, seconds=2.5)]
+    assert seen == [LastTask(0, "work[3]", "census", 2, running=True, seconds=2.5, task=NUMBER)]
     assert threads == [threading.get_ident()]
-    assert reader.last_tasks(13.0) == [LastTask(0, "work[3]", "census", 2, running=False, seconds=3.0)]
+    assert reader.last_tasks(13.0) == [
+        LastTask(0, "work[3]", "census", 2, running=False, seconds=3.0, task=NUMBER)
+    ]
     assert reader.busy_threads() == []
 
 
@@ -102,6 +105,15 @@ def test_the_names_change_with_the_stage(reader: BlackBoxReader, box: BlackBox) 
     execute(prepare(definition=define("b", "two")))
     (task,) = reader.last_tasks(11.0)
     assert (task.name, task.job) == ("b[3]", "two")
+
+
+def test_numbers_of_other_drivers_mean_nothing(reader: BlackBoxReader, box: BlackBox) -> None:
+    execute = box.recording(lambda _: None)
+    execute(prepare())
+    other = prepare()
+    other.tenancy.driver = "another driver"
+    execute(other)
+    assert [task.task for task in reader.last_tasks(11.0)] == [-1]
 
 
 def test_long_names_are_cut_between_characters(reader: BlackBoxReader, box: BlackBox) -> None:

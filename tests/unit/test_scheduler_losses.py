@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bndl.schedule.events import WorkerLost
 from bndl.schedule.instructions import End, FinishJob, Instruction, Launch, NoteAttempt, TaskOutcome
 from tests.unit.scheduling import Scheduling, cancelled, fail, failed, finish, launch, note, settle, succeeded
 
@@ -156,6 +157,110 @@ def test_a_task_that_ends_each_of_its_workers_takes_no_innocent_one_with_it() ->
         instructions = scheduling.lose("a")
     assert fail(1, 1, 3) in instructions
     assert fail(1, 2, 3) not in instructions
+
+
+# With a death certificate it is known which attempts were executing
+
+
+def doubts(scheduling: Scheduling, *tasks: int) -> list[tuple[int, int]]:
+    """(losses, doubts) of tasks."""
+    states = [scheduling.scheduler.tasks[task] for task in tasks]
+    return [(state.losses, state.doubts) for state in states]
+
+
+def test_the_one_that_was_executing_is_charged_and_the_queue_behind_it_is_not_even_suspect() -> None:
+    scheduling = Scheduling()
+    queued_on("a", scheduling)
+    assert lost(scheduling.lose("a", (2, 1))) == {(task, 1) for task in range(2, 7)}
+    assert doubts(scheduling, *range(2, 7)) == [(1, 0)] + [(0, 0)] * 4
+    assert scheduling.states(*range(2, 7)) == ["ready"] * 5
+    assert scheduling.join("b") == [launch("b", 1, (2, 2))], "nothing is queued behind a suspect"
+    after = scheduling.finish("b", succeeded(2, 2, seconds=0.005))[1:]
+    assert after == [launch("b", 1, (3, 2), (4, 2), (5, 2), (6, 2), 7)], "the others are queued again"
+
+
+def test_a_task_that_ends_its_workers_fails_after_three_although_others_were_queued_behind_it() -> None:
+    scheduling = Scheduling()
+    queued_on("a", scheduling)
+    for number in (1, 2):
+        scheduling.lose("a", (2, number))
+        scheduling.join("a")
+    assert fail(1, 2, 3) in scheduling.lose("a", (2, 3))
+
+
+def test_of_several_that_were_executing_each_is_suspect() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    scheduling.submit(scheduling.stage(2))
+    scheduling.lose("a", (1, 1), (2, 1))
+    assert doubts(scheduling, 1, 2) == [(0, 1), (0, 1)]
+
+
+def test_one_that_was_executing_beside_an_abandoned_one_is_suspect_only() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    scheduling.submit(scheduling.stage(1))
+    scheduling.submit(scheduling.stage(1))
+    scheduling.cancel(1)
+    scheduling.lose("a", (1, 1), (2, 1))
+    assert doubts(scheduling, 2) == [(0, 1)]
+
+
+def test_an_abandoned_one_that_was_over_does_not_stand_beside_it() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    scheduling.submit(scheduling.stage(1))
+    scheduling.submit(scheduling.stage(1))
+    scheduling.cancel(1)
+    scheduling.lose("a", (2, 1))
+    assert doubts(scheduling, 2) == [(1, 0)]
+
+
+def test_where_only_an_abandoned_one_was_executing_nobody_is_suspect() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    scheduling.submit(scheduling.stage(1))
+    scheduling.submit(scheduling.stage(1))
+    scheduling.cancel(1)
+    assert scheduling.lose("a", (1, 1)) == [note("a", 2, 1, *LOST)]
+    assert doubts(scheduling, 2) == [(0, 0)]
+
+
+def test_a_task_of_another_driver_may_have_been_it() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    scheduling.submit(scheduling.stage(2))
+    scheduling.lose("a", (-1, 1), (1, 1))
+    assert doubts(scheduling, 1, 2) == [(0, 1), (0, 0)]
+
+
+def test_another_attempt_of_the_same_task_is_not_taken_for_it() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(1))
+    scheduling.give_back("a", (1, 1))
+    scheduling.lose("a", (1, 1))
+    assert doubts(scheduling, 1) == [(0, 0)]
+
+
+def test_where_nothing_was_executing_it_is_not_known_what_it_was() -> None:
+    scheduling = Scheduling()
+    queued_on("a", scheduling)
+    scheduling.handle(WorkerLost("a", "gone", ()))
+    assert doubts(scheduling, *range(2, 7)) == [(0, 1)] * 5
+
+
+def test_what_has_inputs_is_suspect_for_they_may_have_been_on_their_way() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    first = scheduling.stage(1, kept=True)
+    scheduling.submit(first, scheduling.stage(1, {2: [first.tasks]}))
+    scheduling.submit(scheduling.stage(1))
+    scheduling.finish("a", succeeded(1, stored=True))
+    scheduling.join("b")
+    assert scheduling.states(2, 3) == ["pending", "pending"]
+    scheduling.lose("a", (3, 1))
+    assert doubts(scheduling, 2, 3) == [(0, 1), (0, 1)]
 
 
 def test_a_worker_that_joins_anew_without_having_been_lost_was_lost() -> None:

@@ -242,7 +242,8 @@ class Driver:
         if name in self._scheduler.workers:
             self._settling.note_loss(self._executions.values(), name, reason, certificate)
             self._delivery.lose(name)
-            self._handle(events.WorkerLost(name, reason))
+            executing = certificate.executing if certificate is not None else None
+            self._handle(events.WorkerLost(name, reason, executing))
             self._watch_workers()
         self._calls.lose(name)  # after the scheduler knows, or it launches on the worker what is missed now
 

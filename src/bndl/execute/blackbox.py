@@ -6,7 +6,7 @@ worker's end the box is read by the one who made it.
 
 A record of a slot::
 
-    task, began, attempt, state | thread | length of the stage's name, of the job's name | the two names
+    task, began, attempt, state | thread | length of the stage's name, of the job's name, is it our driver's | names
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _STATE = _ATTEMPT.size - 1
 _EMPTY, _RUNNING, _FINISHED = range(3)
 _THREAD = struct.Struct("<Q")
 _THREAD_AT = 24
-_NAMES = struct.Struct("<BB")
+_NAMES = struct.Struct("<BB?")
 _NAMES_AT = _THREAD_AT + _THREAD.size
 _TEXT_AT = _NAMES_AT + _NAMES.size
 _LONGEST_NAME = 100
@@ -55,10 +55,11 @@ _LONGEST_DUMP = 256 << 10
 class _Slot:
     """Notes what one slot executes."""
 
-    __slots__ = ("_box", "_definition", "_offset", "_pack", "_state")
+    __slots__ = ("_box", "_definition", "_driver", "_offset", "_pack", "_state")
 
-    def __init__(self, box: mmap.mmap, offset: int) -> None:
+    def __init__(self, box: mmap.mmap, offset: int, driver: str) -> None:
         self._box = box
+        self._driver = driver
         self._offset = offset
         self._state = offset + _STATE
         self._pack = _ATTEMPT.pack_into
@@ -69,16 +70,16 @@ class _Slot:
         attempt = prepared.attempt
         if prepared.definition is not self._definition:
             self._definition = prepared.definition
-            self._note_names(prepared.definition.message)
+            self._note_names(prepared.definition.message, is_own=prepared.driver == self._driver)
         self._pack(self._box, self._offset, attempt.task, prepared.started, attempt.number, _RUNNING)
 
     def end(self) -> None:
         self._box[self._state] = _FINISHED
 
-    def _note_names(self, define: Define) -> None:
+    def _note_names(self, define: Define, *, is_own: bool) -> None:
         self._box[self._state] = _EMPTY  # what is half written is not read
         stage, job = (_cut(name) for name in (define.stage_name, define.job_name))
-        _NAMES.pack_into(self._box, self._offset + _NAMES_AT, len(stage), len(job))
+        _NAMES.pack_into(self._box, self._offset + _NAMES_AT, len(stage), len(job), is_own)
         start = self._offset + _TEXT_AT
         self._box[start : start + len(stage) + len(job)] = stage + job
 
@@ -89,10 +90,12 @@ class BlackBox:
     Args:
         fd: the open file of the box.
         slots: how many slots it has records for.
+        driver: the one that started the worker.
     """
 
-    def __init__(self, fd: int, slots: int) -> None:
+    def __init__(self, fd: int, slots: int, driver: str) -> None:
         self._fd = fd
+        self._driver = driver
         self._map = mmap.mmap(fd, max(slots, 1) * _RECORD)
         self._count = slots
         self._next = count()
@@ -127,7 +130,7 @@ class BlackBox:
     def _make_slot(self) -> _Slot | None:
         """A record for the calling thread; None if there is no more."""
         index = next(self._next)
-        return _Slot(self._map, index * _RECORD) if index < self._count else None
+        return _Slot(self._map, index * _RECORD, self._driver) if index < self._count else None
 
 
 class BlackBoxReader:
@@ -178,11 +181,12 @@ def _read_record(index: int, record: bytes, now: float) -> LastTask | None:
     task, began, attempt, state = _ATTEMPT.unpack_from(record)
     if state not in {_RUNNING, _FINISHED}:
         return None
-    stage, job = _NAMES.unpack_from(record, _NAMES_AT)
+    stage, job, is_own = _NAMES.unpack_from(record, _NAMES_AT)
     text = record[_TEXT_AT : _TEXT_AT + stage + job]
     name = f"{text[:stage].decode(errors='replace')}[{task & 0xFFFFFFFF}]"
     seconds = max(now - began, 0.0)
-    return LastTask(index, name, text[stage:].decode(errors="replace"), attempt, state == _RUNNING, seconds)
+    job_name = text[stage:].decode(errors="replace")
+    return LastTask(index, name, job_name, attempt, state == _RUNNING, seconds, task if is_own else -1)
 
 
 def _cut(name: str) -> bytes:

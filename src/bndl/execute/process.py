@@ -140,7 +140,8 @@ def _open_box(settings: WorkerSettings) -> BlackBox | None:
         faulthandler.enable()
         return None
     os.set_inheritable(settings.box, False)  # noqa: FBT003 - it is for this process, and not for what tasks start
-    box = BlackBox(settings.box, settings.concurrency)
+    driver = str(NodeName(machine_name(), "driver", settings.parent, settings.context, 0))
+    box = BlackBox(settings.box, settings.concurrency, driver)
     box.catch_stacks()
     return box
 

@@ -41,6 +41,10 @@ def _avoid(task: TaskState, worker: str) -> None:
         task.avoid = (*task.avoid, worker)
 
 
+def _has_inputs(task: TaskState) -> bool:
+    return any(not gate.is_order for gate in task.gates)
+
+
 class Attempts:
     """The attempts that are under way.
 
@@ -87,17 +91,39 @@ class Attempts:
             elif not self.leave(task, worker):
                 self._requeue(task, Cause.RETURNED)
 
-    def lose(self, worker: WorkerState, reason: str) -> None:
+    def lose(self, worker: WorkerState, event: events.WorkerLost) -> None:
         """A worker is gone with all that it ran and kept."""
-        # With others beside it, or with an abandoned attempt that was still running, nobody knows which of them it was.
-        is_alone = not worker.zombies and len(worker.running) == 1
+        suspects, is_certain = self._find_suspects(worker, event.executing)
         running = list(worker.running.values())
         left = [(task, self._number_on(task, worker), self.leave(task, worker)) for task in running]
         recovery.lose_results(self._scheduler, list(worker.kept.values()))
         for task, number, has_twin in reversed(left):
-            if task.state is State.PENDING:
-                exact = is_alone and task.solo
-                self._lose_attempt(task, worker, number, has_twin=has_twin, exact=exact, reason=reason)
+            if task.state is not State.PENDING:
+                continue
+            if task.id in suspects:
+                self._lose_attempt(task, worker, number, has_twin=has_twin, exact=is_certain, reason=event.reason)
+            else:
+                self.note(task, worker, number, End.LOST, event.reason)
+                if not has_twin:
+                    self._requeue(task, Cause.WORKER_LOST)
+
+    def _find_suspects(
+        self, worker: WorkerState, executing: Sequence[tuple[int, int]] | None
+    ) -> tuple[Mapping[int, TaskState], bool]:
+        """Which tasks may have ended a worker, and whether it is certain that the only one of them did.
+
+        If it is known what was executing, what was merely queued is beyond suspicion. What has inputs is not: they may
+        have been on their way, and too large. If nothing was executing it may have been just that.
+
+        With others beside it, or with an abandoned attempt that was still running, nobody knows which of them it was.
+        """
+        if not executing:
+            is_alone = not worker.zombies and len(worker.running) == 1
+            return dict(worker.running), is_alone and all(task.solo for task in worker.running.values())
+        running = worker.running
+        began = [number for number, task in running.items() if (number, self._number_on(task, worker)) in executing]
+        suspects = {number: task for number, task in running.items() if number in began or _has_inputs(task)}
+        return suspects, len(executing) == len(began) == len(suspects) == 1
 
     def _find(self, worker: WorkerState, number: int, attempt: int) -> TaskState | None:
         """The task of an attempt, if it is waited for."""

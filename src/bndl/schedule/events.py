@@ -173,10 +173,18 @@ class WorkerJoined(msgspec.Struct, frozen=True):
 
 
 class WorkerLost(msgspec.Struct, frozen=True):
-    """A worker is gone, with all that it ran and kept."""
+    """A worker is gone, with all that it ran and kept.
+
+    Attributes:
+        worker: the worker.
+        reason: what is known of its end, in a line.
+        executing: the attempts that it was executing when it ended, as (task, number), and of other drivers as
+            (-1, number); None if that is not known.
+    """
 
     worker: str
     reason: str
+    executing: tuple[tuple[int, int], ...] | None = None
 
 
 class JobSubmitted(msgspec.Struct, frozen=True):

@@ -106,7 +106,7 @@ class Scheduler:
         worker = self.workers.pop(event.worker, None)
         if worker is not None:
             self._launcher.remove(worker)
-            self.attempts.lose(worker, event.reason)
+            self.attempts.lose(worker, event)
 
     def _on_attempts_finished(self, event: events.AttemptsFinished) -> None:
         worker = self.workers.get(event.worker)

@@ -18,7 +18,7 @@ from bndl.driver.driver import Driver
 from bndl.driver.jobs import Job
 from bndl.driver.preparing import prepare
 from bndl.driver.tasks import Task
-from bndl.errors import DeathCertificate
+from bndl.errors import DeathCertificate, LastTask
 from bndl.execute.slots import Prepared
 from bndl.execute.store import Store
 from bndl.execute.worker import Worker
@@ -61,6 +61,7 @@ class Cluster:
         lost: who was lost and why, in order.
         refused: who was refused.
         reasons: what the certificates of dead workers are to say.
+        executing: what workers that were killed were executing.
         end: ends a worker.
     """
 
@@ -68,6 +69,7 @@ class Cluster:
     lost: list[tuple[str, str]] = field(default_factory=list)
     refused: list[NodeInfo] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
+    executing: dict[str, tuple[LastTask, ...]] = field(default_factory=dict)
     end: Callable[[str], bool] = lambda _: False
 
     def peer_connected(self, info: NodeInfo) -> None:
@@ -90,7 +92,10 @@ class Cluster:
     def death_certificate(self, name: str) -> DeathCertificate | None:
         """What is known of the end of a worker."""
         reason = self.reasons.get(name)
-        return None if reason is None else DeathCertificate(name, reason)
+        tasks = self.executing.pop(name, None)
+        if reason is None and tasks is None:
+            return None
+        return DeathCertificate(name, reason or "it was killed", pid=0 if tasks is None else 1, last_tasks=tasks or ())
 
     @property
     def workers(self) -> list[NodeInfo]:
@@ -210,6 +215,10 @@ class World:
         """End a worker like SIGKILL: nothing of it runs any more."""
         self._note("killed", name)
         node = self.workers.pop(name)
+        self.cluster.executing[name] = tuple(
+            LastTask(slot, "", "", each.attempt.number, running=True, seconds=0.0, task=each.attempt.task)
+            for slot, each in enumerate(node.parts.slots.running)
+        )
         node.loop.kill()
         self.network.kill(name)
         node.worker.store.drop_where(lambda _: True)  # its files go with its process
