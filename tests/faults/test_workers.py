@@ -208,7 +208,7 @@ def test_workers_of_another_version_are_refused(patch_workers: Callable[[str], N
     patch_workers(line)
     with bndl.connect(workers=1, progress=False, config=Config(no_workers_timeout=0.5)) as context:
         futures: list[Callable[[], object]] = [
-            lambda: context.await_workers(connect_timeout=0.5),
+            lambda: context.await_workers(connect_timeout=5.0),  # time enough to start, also on a busy machine
             lambda: context.await_workers(1, connect_timeout=0.2, stable_timeout=0.2),
             lambda: list(context.map(abs, [-1])),
             lambda: context.submit(abs, -1).result(TIMEOUT),

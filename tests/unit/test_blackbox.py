@@ -67,9 +67,7 @@ def test_what_runs_is_there_while_it_runs_and_after(reader: BlackBoxReader, box:
     box.recording(look)(prepare())
     assert seen == [LastTask(0, "work[3]", "census", 2, running=True, seconds=2.5, task=NUMBER)]
     assert threads == [threading.get_ident()]
-    assert reader.last_tasks(13.0) == [
-        LastTask(0, "work[3]", "census", 2, running=False, seconds=3.0, task=NUMBER)
-    ]
+    assert reader.last_tasks(13.0) == [LastTask(0, "work[3]", "census", 2, running=False, seconds=3.0, task=NUMBER)]
     assert reader.busy_threads() == []
 
 
