@@ -74,31 +74,29 @@ def make_crasher(kind: str, place: str) -> tuple[Callable[[Any], object], object
     params=[(slots, place) for slots in (1, 2) for place in PLACES],
     ids=lambda param: f"{param[1]}, slots: {param[0]}",
 )
-def where(request: pytest.FixtureRequest) -> Iterator[tuple[bndl.Context, str, int]]:
+def where(request: pytest.FixtureRequest) -> Iterator[tuple[bndl.Context, str]]:
     slots, place = request.param
     with bndl.connect(workers=2, concurrency=slots, progress=False) as context:
         context.await_workers(2)
-        yield context, place, slots
+        yield context, place
 
 
 @pytest.mark.parametrize("kind", [*RAISING, *DEADLY])
-def test_one_error_and_innocent_tasks_succeed(where: tuple[bndl.Context, str, int], kind: str) -> None:
-    ctx, place, slots = where
+def test_one_error_and_innocent_tasks_succeed(where: tuple[bndl.Context, str], kind: str) -> None:
+    ctx, place = where
     function, argument = make_crasher(kind, place)
     innocent = [ctx.submit(pow, x, 2) for x in range(INNOCENT)]
     guilty = ctx.submit(function, argument)
     innocent += [ctx.submit(pow, x, 2) for x in range(INNOCENT)]
     check_error(guilty.exception(TIMEOUT), kind, place)
-    outcomes = [future.exception(TIMEOUT) for future in innocent]
-    if kind in RAISING or slots == 1:
-        assert outcomes == [None] * 2 * INNOCENT
-        assert [future.result(TIMEOUT) for future in innocent] == [x**2 for x in range(INNOCENT)] * 2
+    assert [future.result(TIMEOUT) for future in innocent] == [x**2 for x in range(INNOCENT)] * 2
     check_usable(ctx)
 
 
-@pytest.mark.parametrize("kind", [*RAISING, *DEADLY])
-def test_one_error_for_a_job(where: tuple[bndl.Context, str, int], kind: str) -> None:
-    ctx, place, _ = where
+# One of the deadly kinds: how a process ends makes no difference to a job, and each end takes a new worker.
+@pytest.mark.parametrize("kind", [*RAISING, "segfault"])
+def test_one_error_for_a_job(where: tuple[bndl.Context, str], kind: str) -> None:
+    ctx, place = where
     function, argument = make_crasher(kind, place)
     job = bndl.Job("crash", attempts=1)
     job.stage(abs, [-1, -2], name="before")
