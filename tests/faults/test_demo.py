@@ -75,13 +75,14 @@ def check_complete(report: JobReport) -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1.0], ids="{:.0%} of parse".format)
 def test_a_worker_is_killed_during_parse(ctx: bndl.Context, files: list[str], expected: bytes, share: float) -> None:
-    victim = ctx.workers[0]
     job = make_job(files, parts=PARTS, top=TOP)
     at = round(len(files) * share)
     seen = []
     for task in ctx.execute(job, ordered=False):
         seen.append(task)
         if len(seen) == at:
+            # One that has done something: on a busy machine the other may have had no turn yet.
+            (victim,) = [worker for worker in ctx.workers if worker.name == seen[0].attempts[-1].worker]
             os.kill(victim.pid, signal.SIGKILL)
     assert result_of(job) == expected
     assert len(seen) == len(set(map(id, seen))) == len(files) + PARTS + 1
@@ -130,9 +131,11 @@ def test_an_attempt_kills_its_worker(
     (row,) = [row for row in report.stages if row.name == stage]
     assert row.lost > 0
     assert row.attempts > row.tasks
-    # What it kept was needed again.
-    assert report.stages[0].made_again > 0
-    assert any(f"{name} " in note and "SIGKILL" in note for name in names for note in report.notes)
+    lost = [name for name in names if any(f"{name} " in note and "SIGKILL" in note for note in report.notes)]
+    assert lost
+    # What it kept was needed again. On a busy machine it may have had no turn before.
+    parse = report.stages[0]
+    assert (parse.made_again > 0) == any(name in parse.by_worker for name in lost)
 
 
 # The command itself.
