@@ -348,3 +348,21 @@ def test_workers_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     assert len(workers) == 2
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert alive == []
+
+
+def test_what_was_queued_behind_a_task_that_ends_its_workers_is_not_suspect(ctx: bndl.Context) -> None:
+    def end_or_not(index: int) -> int:
+        if index == 50:
+            os._exit(3)
+        return index
+
+    job = bndl.Job("queued")
+    stage = job.stage(end_or_not, range(200), max_failures=1)
+    assert ctx.run(job) == [index for index in range(200) if index != 50]
+    assert [record.outcome for record in stage.tasks[50].attempts] == ["lost"] * 3
+    error = stage.tasks[50].error
+    assert error is not None
+    lost = error.__cause__
+    assert isinstance(lost, WorkerLost)
+    assert lost.certificate is not None
+    assert (stage.tasks[50].number, 3) in (lost.certificate.executing or ())

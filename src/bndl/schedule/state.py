@@ -78,7 +78,7 @@ class TaskState:
         self.size = 0
         #: Attempts that the user's code failed.
         self.failures = 0
-        #: Attempts that ended their worker, as far as is known: they were alone on it when it was lost.
+        #: Attempts that ended their worker, as far as is known: nothing else was executing there when it was lost.
         self.losses = 0
         #: Attempts whose inputs were not found where they should have been, or that a worker gave up.
         self.misses = 0
