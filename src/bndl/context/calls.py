@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from bndl.driver.driver import Driver
 from bndl.driver.execution import Execution
+from bndl.driver.futures import Loops, RemoteFuture
 from bndl.driver.naming import name_of
 from bndl.driver.tasks import Task
 from bndl.errors import BndlError, TaskCancelled
@@ -25,16 +26,16 @@ __all__ = ["Calls"]
 R = TypeVar("R")
 
 
-class _TaskFuture(Future[Any]):
-    """A future of the result of a task. The result is unpickled in the thread that asks for it first.
+class _TaskFuture(RemoteFuture):
+    """A future of the result of a task.
 
     Args:
+        loops: the driver's.
         cancel_task: has the task cancelled.
     """
 
-    def __init__(self, cancel_task: Callable[[], None]) -> None:
-        super().__init__()
-        self._unpickling = threading.Lock()
+    def __init__(self, loops: Loops, cancel_task: Callable[[], None]) -> None:
+        super().__init__(loops)
         self._cancel_task = cancel_task
 
     def cancel(self) -> bool:
@@ -43,22 +44,6 @@ class _TaskFuture(Future[Any]):
             return False
         self._cancel_task()
         return True
-
-    def result(self, timeout: float | None = None) -> Any:
-        value = super().result(timeout)
-        if isinstance(value, Task):
-            with self._unpickling:
-                return value.result
-        return value
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        error = super().exception(timeout)
-        if error is None:
-            try:
-                self.result(0)
-            except BndlError as own:
-                return own
-        return error
 
 
 class Calls:
@@ -100,7 +85,9 @@ class Calls:
         number = (self._stage.number << 32) + index
         task.begin_run(self._stage, index)
         task.set_arguments(self._driver.store_if_large(Space.ARGUMENTS, number, payload))
-        self._futures[index] = future = _TaskFuture(partial(self._driver.cancel_tasks, [number], "cancelled"))
+        self._futures[index] = future = _TaskFuture(
+            self._driver.loops, partial(self._driver.cancel_tasks, [number], "cancelled")
+        )
         self._driver.add_tasks(self._stage, index, [task])
         if self._over is not None and self._futures.pop(index, None) is not None:
             raise copy.copy(self._over)
@@ -117,22 +104,18 @@ class Calls:
         """Tasks are done."""
         for task in tasks:
             future = self._futures.pop(task.index, None)
-            if future is None or not future.set_running_or_notify_cancel():
-                continue
-            if task.error is not None:
+            if future is not None:
                 # If all calls ended together, what ended them says more than that they were cancelled.
                 over = self._execution.error if task.outcome is TaskOutcome.CANCELLED else None
-                future.set_exception(over or task.error)
-            else:
-                future.set_result(task)
+                future.settle(over or task.failure or task)
 
     def execution_ended(self, error: BndlError | None) -> None:
         """No call can be answered any more."""
         self._over = error or TaskCancelled("the context was stopped")
         for index in list(self._futures):
             future = self._futures.pop(index, None)
-            if future is not None and future.set_running_or_notify_cancel():
-                future.set_exception(self._over)
+            if future is not None:
+                future.settle(self._over)
 
     def close(self) -> None:
         """Stop all calls that are under way."""

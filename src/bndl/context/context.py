@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -116,7 +117,8 @@ class Context:
                 many items may be under way at the same time. See ``bndl.driver.options.Options``.
 
         Returns:
-            An iterator over the results. Work begins with this call; closing the iterator stops it.
+            An iterator over the results. The first items are pulled, and work begins, when the first result is asked
+            for. Closing the iterator, or letting go of it, stops the work.
 
         Raises:
             InvalidOption: an option makes no sense.
@@ -127,11 +129,12 @@ class Context:
         """
         self._check_ready()
         own = make_options("ctx.map", JobOptions, options)
-        results = stream(self._node.driver, function, items, ordered=ordered, options=own, slots=self._count_slots)
-        total = len(items) if isinstance(items, Sized) else None
+        watch = None
         if self._show_progress:
-            return progress.watch_results(results, name_of(function, "map"), total)
-        return results
+            name, total = name_of(function, "map"), progress.count_items(items)
+            watch = partial(progress.watch_results, name=name, total=total)
+        driver, slots = self._node.driver, self._count_slots
+        return stream(driver, function, items, ordered=ordered, options=own, slots=slots, watch=watch)
 
     def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """Call a function on a worker.
@@ -161,7 +164,8 @@ class Context:
 
         Returns:
             An iterator over all tasks of the job, each when it is done. Work begins with this call; closing the
-            iterator cancels the job. Results that are kept on workers for later stages can be taken until it ends.
+            iterator, or letting go of it, cancels the job. Results that are kept on workers for later stages can be
+            taken until it ends.
 
         Raises:
             InvalidJob: the job cannot be executed.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 from bndl.context import progress
+from bndl.context.iterating import Iteration
 from bndl.context.waiting import Ended, Mailbox
 from bndl.driver.driver import Driver
 from bndl.driver.execution import Execution
@@ -27,30 +27,26 @@ def execute(driver: Driver, job: Job, *, ordered: bool, show_progress: bool) -> 
     mailbox.bind(execution)
     driver.submit(execution, spec)
     tasks = _in_order(job, mailbox) if ordered else _as_done(mailbox)
-    return _watched(execution, tasks, show_progress=show_progress)
+    if show_progress:
+        tasks = _watched(execution, tasks)
+    return Iteration(execution, tasks, "its results are not taken any more")
 
 
-def _watched(execution: Execution, tasks: Iterator[Task], *, show_progress: bool) -> Iterator[Task]:
-    try:
-        with progress.watch_execution(execution) if show_progress else nullcontext():
-            yield from tasks
-    finally:
-        if not execution.over.is_set():
-            execution.cancel("its results are not taken any more")
-        execution.release()
+def _watched(execution: Execution, tasks: Iterator[Task]) -> Generator[Task, None, None]:
+    with progress.watch_execution(execution):
+        yield from tasks
 
 
-def _as_done(mailbox: Mailbox) -> Iterator[Task]:
+def _as_done(mailbox: Mailbox) -> Generator[Task, None, None]:
     while True:
         got = mailbox.take()
         if isinstance(got, Ended):
-            if got.error is not None:
-                raise got.error
+            got.check()
             return
         yield from (task for task in got if _is_shown(task))
 
 
-def _in_order(job: Job, mailbox: Mailbox) -> Iterator[Task]:
+def _in_order(job: Job, mailbox: Mailbox) -> Generator[Task, None, None]:
     ended: Ended | None = None
     for stage in job.stages:
         for task in stage.tasks:
@@ -65,8 +61,7 @@ def _in_order(job: Job, mailbox: Mailbox) -> Iterator[Task]:
         got = mailbox.take()
         if isinstance(got, Ended):
             ended = got
-    if ended.error is not None:
-        raise ended.error
+    ended.check()
 
 
 def _is_shown(task: Task) -> bool:

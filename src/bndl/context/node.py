@@ -13,6 +13,7 @@ from bndl.cluster.search_path import SearchPath, read_search_path
 from bndl.cluster.supervisor import Supervisor
 from bndl.config import Config
 from bndl.driver.driver import Driver
+from bndl.driver.futures import Loops
 from bndl.errors import ContextClosed, DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
 from bndl.loop import ThreadLoop
@@ -57,8 +58,8 @@ class DriverNode:
         cluster = cluster or f"local-{token_hex(4)}"
         secret = secret or token_urlsafe(32)
         versions = own_versions(_version.__version__)
-        self._loop = ThreadLoop("bndl-driver", self._crashed)
-        self._bulk_loop = ThreadLoop("bndl-bulk", self._crashed)
+        names = ("bndl-driver", "bndl-bulk", "bndl-futures", "bndl-callbacks")
+        self._loops = [ThreadLoop(name, self._crashed) for name in names]
         self._fabric = ZenohFabric(name, cluster, secret=secret, seeds=seeds, lease=config.lease)
         self._supervisor: Supervisor | None = None
         self._settings = WorkerSettings(
@@ -79,14 +80,14 @@ class DriverNode:
             versions, self._count_expected, self._note_joined, self._find_certificate, self._end_worker
         )
         info = NodeInfo(name, "driver", token_hex(8), versions)
-        self.driver = Driver(self._fabric, info, self._loop, self._bulk_loop, config, self.membership, max_concurrency)
+        self.driver = Driver(self._fabric, info, Loops(*self._loops), config, self.membership, max_concurrency)
         self.membership.bind(self.driver)
-        self.search_path = SearchPath(self._loop, self.driver.peers.send, self._list_local)
+        self.search_path = SearchPath(self._loops[0], self.driver.peers.send, self._list_local)
 
     def start(self) -> None:
         """Go on the air and start the local workers, without waiting for them."""
-        self._loop.start()
-        self._bulk_loop.start()
+        for loop in self._loops:
+            loop.start()
         self.driver.start()
         if self._workers:
             settings = self._settings_with_seeds()
@@ -102,9 +103,11 @@ class DriverNode:
         if self._supervisor is not None:
             self._supervisor.stop()
         self._fabric.close()
-        self._loop.stop()
-        self._bulk_loop.stop()
+        own, *others = self._loops
+        own.stop()
         self.driver.end(closed)
+        for loop in others:  # they run what has just been told
+            loop.stop()
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from operator import length_hint
 from typing import TypeVar
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from bndl.driver.execution import Execution
 
-__all__ = ["is_wanted", "watch_execution", "watch_results"]
+__all__ = ["count_items", "is_wanted", "watch_execution", "watch_results"]
 
 R = TypeVar("R")
 
@@ -89,7 +90,16 @@ def watch_execution(execution: Execution) -> Iterator[None]:
         bars.stop()
 
 
-def watch_results(results: Iterator[R], name: str, total: int | None) -> Iterator[R]:
+def count_items(items: Iterable[object]) -> int | None:
+    """How many items there are, if that is known."""
+    try:
+        count = length_hint(items, -1)
+    except Exception:  # noqa: BLE001 - the user's __len__, or more than a length can be; it is only for the bar
+        return None
+    return count if count >= 0 else None
+
+
+def watch_results(results: Iterator[R], name: str, total: int | None) -> Generator[R, None, None]:
     """Show a bar of how many results were taken."""
     with _make_bars() as bars:
         bar = bars.add_task(name, total=total, note="")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
+from bndl.context.iterating import Iteration
 from bndl.context.waiting import Ended, Mailbox
 from bndl.driver.driver import Driver
 from bndl.driver.execution import Execution
@@ -94,8 +95,7 @@ class _Stream:
         """Raise what went wrong, if anything did."""
         while self._ended is None:
             self._take()
-        if self._ended.error is not None:
-            raise self._ended.error
+        self._ended.check()
         if self._items_error is not None:
             error = self._items_error
             text = (
@@ -103,12 +103,6 @@ class _Stream:
                 "of those were yielded before this; correct the iterable and go on from there."
             )
             raise ItemsFailed(text, pulled=self._next) from error
-
-    def close(self) -> None:
-        """Stop what is still under way."""
-        if not self.execution.over.is_set():
-            self.execution.cancel("the results of map are not taken any more")
-        self.execution.release()
 
     def _take(self) -> list[Task]:
         got = self._mailbox.take()
@@ -174,18 +168,19 @@ def stream(
     ordered: bool,
     options: Options,
     slots: Callable[[], int],
+    watch: Callable[[Iterator[R]], Generator[R, None, None]] | None = None,
 ) -> Iterator[R]:
-    """The results of a function over items; see ``Context.map``."""
+    """The results of a function over items; see ``Context.map``. ``watch`` sees them pass."""
     mapping = _Stream(driver, function, items, options, slots)
-    return _results(mapping, ordered=ordered)
+    results = _results(mapping, ordered=ordered)
+    if watch is not None:
+        results = watch(results)
+    return Iteration(mapping.execution, results, "the results of map are not taken any more")
 
 
-def _results(mapping: _Stream, *, ordered: bool) -> Iterator[Any]:
-    try:
-        for task in mapping.in_order() if ordered else mapping.as_done():
-            if task.outcome is TaskOutcome.CANCELLED:  # because of another one, which is what is raised
-                break
-            yield task.result
-        mapping.finish()
-    finally:
-        mapping.close()
+def _results(mapping: _Stream, *, ordered: bool) -> Generator[Any, None, None]:
+    for task in mapping.in_order() if ordered else mapping.as_done():
+        if task.outcome is TaskOutcome.CANCELLED:  # because of another one, which is what is raised
+            break
+        yield task.result
+    mapping.finish()

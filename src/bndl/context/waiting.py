@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 from bndl.driver.execution import Execution
 from bndl.driver.tasks import Task
 from bndl.errors import BndlError, ContextClosed
+from bndl.execute.failures import open_cause
 
 __all__ = ["MOST_BYTES", "MOST_TASKS", "Ended", "Mailbox"]
 
@@ -22,12 +23,17 @@ _LONGEST_WAIT = 0.2
 
 
 class Ended:
-    """The last thing that comes into a mailbox: all is done, or ``error`` says why not."""
+    """The last thing that comes into a mailbox: all is done, or an error says why not."""
 
-    __slots__ = ("error",)
+    __slots__ = ("_error",)
 
     def __init__(self, error: BndlError | None) -> None:
-        self.error = error
+        self._error = error
+
+    def check(self) -> None:
+        """Raise the error, if there is one."""
+        if self._error is not None:
+            raise open_cause(self._error)
 
 
 class Mailbox:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from bndl.loop import Loop
+from bndl.driver.futures import Loops, Ready, RemoteFuture
 from bndl.schedule import Scheduler
 from bndl.schedule.explaining import Explanation, Namer, explain
 
@@ -21,14 +21,14 @@ class Answers:
     """Explains where tasks are. Thread-safe.
 
     Args:
-        loop: the driver's.
+        loops: the driver's.
         waiters: are told if the driver ends.
         scheduler: decides where tasks are.
         stages: the driver's stages by number.
     """
 
-    def __init__(self, loop: Loop, waiters: Waiters, scheduler: Scheduler, stages: Mapping[int, StageRun]) -> None:
-        self._loop = loop
+    def __init__(self, loops: Loops, waiters: Waiters, scheduler: Scheduler, stages: Mapping[int, StageRun]) -> None:
+        self._loops = loops
         self._waiters = waiters
         self._scheduler = scheduler
         self._stages = stages
@@ -39,16 +39,16 @@ class Answers:
         Raises:
             BndlError: the driver has ended.
         """
-        future: Future[Explanation] = Future()
-        self._waiters.add(future, future.set_exception)
-        self._loop.post(self._explain, task, future)
+        future = RemoteFuture(self._loops)
+        self._waiters.add(future, future.settle)
+        self._loops.own.post(self._explain, task, future)
         return future
 
-    def _explain(self, task: int, future: Future[Explanation]) -> None:
+    def _explain(self, task: int, future: RemoteFuture) -> None:
         namer = Namer(self._name_task, self._name_stage)
-        explanation = explain(self._scheduler, task, self._loop.now(), namer)
+        explanation = explain(self._scheduler, task, self._loops.own.now(), namer)
         if self._waiters.claim(future):
-            future.set_result(explanation)
+            future.settle(Ready(explanation))
 
     def _name_stage(self, number: int) -> str:
         stage = self._stages.get(number)

@@ -20,6 +20,7 @@ from bndl.driver.cancelling import Cancelling
 from bndl.driver.delivery import Delivery
 from bndl.driver.execution import Execution, StageRun
 from bndl.driver.following import Following, forget
+from bndl.driver.futures import Loops
 from bndl.driver.listener import ClusterListener
 from bndl.driver.patience import Patience
 from bndl.driver.places import score_places
@@ -31,7 +32,6 @@ from bndl.errors import BndlError, TaskCancelled, UserError
 from bndl.execute import failures
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
-from bndl.loop import Loop
 from bndl.net import messages
 from bndl.net.calls import Calls
 from bndl.net.fabric import Fabric
@@ -52,8 +52,7 @@ class Driver:
     Args:
         fabric: carries its messages.
         info: what it says of itself.
-        loop: owns its state.
-        bulk_loop: serves its store.
+        loops: what it runs on; its state is owned by the first.
         config: settings.
         cluster: hears of peers.
         concurrency: how many attempts may be under way at the same time; 0 for no limit.
@@ -63,13 +62,14 @@ class Driver:
         self,
         fabric: Fabric,
         info: NodeInfo,
-        loop: Loop,
-        bulk_loop: Loop,
+        loops: Loops,
         config: Config,
         cluster: ClusterListener,
         concurrency: int = 0,
     ) -> None:
+        loop = loops.own
         self.name = info.name
+        self.loops = loops
         self.config = config
         self.peers = Peers(loop, fabric, info, self, config.hello_interval)
         self._loop = loop
@@ -81,12 +81,12 @@ class Driver:
             self._store,
             self._calls,
             lambda to, message, bulk: self.peers.send(to, message, bulk=bulk),
-            bulk_loop,
+            loops.bulk,
             timeout=config.fetch_timeout,
             chunk_bytes=config.chunk_bytes,
         )
         self._waiters = Waiters()
-        self.requests = Requests(loop, self._waiters, self._calls, self._transfer, self.name)
+        self.requests = Requests(loops, self._waiters, self._calls, self._transfer, self.name)
         self._delivery = Delivery(self._transfer, self.name, self._handle)
         self._numbers = count(1)
         self._executions: dict[int, Execution] = {}
@@ -102,7 +102,7 @@ class Driver:
             self._finish_job,
             lambda: self._handle(events.TimeReached()),
         )
-        self.answers = Answers(loop, self._waiters, self._scheduler, self._stages)
+        self.answers = Answers(loops, self._waiters, self._scheduler, self._stages)
         self._patience = Patience(loop, config.no_workers_timeout, cluster.describe_refusals, self._fail_all)
         self._handlers: dict[type, Callable[[str, Any], None]] = {
             messages.Answer: self._on_answer,

@@ -54,7 +54,7 @@ def _ask(function: Locality, what: str, workers: Sequence[Named]) -> Mapping[str
         answer = list(function(list(workers)))
     except BndlError:
         raise
-    except Exception as error:
+    except BaseException as error:  # the user's function, which must not end the loop
         text = f"the locality of {what} raised {type(error).__name__}: {error}. It gets the list of workers."
         raise InvalidOption(text) from error
     known = {worker.name: worker for worker in workers}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import cached_property
 from typing import Any
 
+from bndl.driver.futures import Loops, Ready, RemoteFuture
 from bndl.driver.waiters import Waiters
 from bndl.errors import BndlError, InternalError, TaskFailed
 from bndl.execute import failures
 from bndl.execute.payloads import Packer, unpack
 from bndl.execute.transfer import Transfer
-from bndl.loop import Loop
 from bndl.net import messages
 from bndl.net.calls import Calls
 from bndl.net.messages import Message, Space
@@ -23,15 +24,15 @@ class Requests:
     """Asks nodes, and answers through futures. Thread-safe.
 
     Args:
-        loop: the driver's.
+        loops: the driver's.
         waiters: are told if the driver ends.
         calls: the driver's open questions.
         transfer: fetches.
         name: the driver's name.
     """
 
-    def __init__(self, loop: Loop, waiters: Waiters, calls: Calls, transfer: Transfer, name: str) -> None:
-        self._loop = loop
+    def __init__(self, loops: Loops, waiters: Waiters, calls: Calls, transfer: Transfer, name: str) -> None:
+        self._loops = loops
         self._waiters = waiters
         self._calls = calls
         self._transfer = transfer
@@ -60,14 +61,10 @@ class Requests:
         future = self._new_future()
 
         def answered(answer: Message | BndlError) -> None:
-            if not self._waiters.claim(future):
-                return
-            if isinstance(answer, messages.Answer):
-                self._resolve(future, peer, function, answer)
-            else:
-                _fail(future, answer if isinstance(answer, BndlError) else InternalError(f"{peer} answered {answer!r}"))
+            if self._waiters.claim(future):
+                future.settle(_read(peer, function, answer))
 
-        self._loop.post(
+        self._loops.own.post(
             lambda: self._calls.ask(peer, lambda call: messages.Call(call, payload), answered, timeout),
         )
         return future
@@ -78,41 +75,49 @@ class Requests:
 
         def fetched(data: dict[int, bytes], _missing: list[int]) -> None:
             if self._waiters.claim(future):
-                future.set_result(data.get(task))
+                future.settle(Ready(data.get(task)))
 
-        self._loop.post(lambda: self._transfer.fetch(worker, self._name, Space.RESULT, [task], fetched))
+        self._loops.own.post(lambda: self._transfer.fetch(worker, self._name, Space.RESULT, [task], fetched))
         # Each chunk has its own deadline, and the driver's end is told, so the future always ends.
         data: bytes | None = future.result()
         return data
 
-    def _new_future(self) -> Future[Any]:
-        future: Future[Any] = Future()
-        self._waiters.add(future, lambda error: _fail(future, error))
+    def _new_future(self) -> RemoteFuture:
+        future = RemoteFuture(self._loops)
+        self._waiters.add(future, future.settle)
         return future
 
-    def _resolve(self, future: Future[Any], peer: str, function: object, answer: messages.Answer) -> None:
-        if not answer.succeeded:
-            failure, cause = failures.rebuild(answer.payload)
-            text = f"the call of {function!r} on {peer} failed: {failure.line}\n\n{failure.trace}"
-            error = TaskFailed(text, task=repr(function), job="", attempts=())
-            error.__cause__ = cause
-            _fail(future, error)
-            return
+
+class _Reply:
+    """The answer to a call that succeeded."""
+
+    def __init__(self, peer: str, function: object, payload: bytes) -> None:
+        self._peer = peer
+        self._function = function
+        self._payload = payload
+
+    @cached_property
+    def result(self) -> Any:
         try:
-            value = unpack(answer.payload)
-        except BaseException as cause:  # noqa: BLE001 - the user's classes, which must not end the loop
+            return unpack(self._payload)
+        except (Exception, SystemExit) as cause:
             text = (
-                f"the call of {function!r} on {peer} succeeded, but its result cannot be unpickled here "
+                f"the call of {self._function!r} on {self._peer} succeeded, but its result cannot be unpickled here "
                 f"({type(cause).__name__}: {cause}). Return plain data, or a class that is importable here."
             )
-            error = TaskFailed(text, task=repr(function), job="", attempts=())
-            error.__cause__ = cause
-            _fail(future, error)
-        else:
-            if future.set_running_or_notify_cancel():
-                future.set_result(value)
+            raise TaskFailed(text, task=repr(self._function), job="", attempts=()) from cause
 
 
-def _fail(future: Future[Any], error: BaseException) -> None:
-    if not future.done() and future.set_running_or_notify_cancel():
-        future.set_exception(error)
+def _read(peer: str, function: object, answer: Message | BndlError) -> _Reply | BndlError:
+    """What an answer means for who called."""
+    if isinstance(answer, BndlError):
+        return answer
+    if not isinstance(answer, messages.Answer):
+        return InternalError(f"{peer} answered {answer!r}")
+    if answer.succeeded:
+        return _Reply(peer, function, answer.payload)
+    failure, cause = failures.read(answer.payload)
+    text = f"the call of {function!r} on {peer} failed: {failure.line}\n\n{failure.trace}"
+    error = TaskFailed(text, task=repr(function), job="", attempts=())
+    error.__cause__ = cause
+    return error

@@ -75,7 +75,7 @@ class Settling:
         cause = instruction.reason
         if instruction.end is End.FAILED:
             counters.failed += 1
-            failure, error = failures.rebuild(result.payload)
+            failure, error = failures.read(result.payload)
             cause = failure.line
             self._causes[instruction.task] = (error, f"{failure.line}\n\n{failure.trace}")
         elif instruction.end is End.TIMED_OUT:
@@ -153,7 +153,7 @@ class Settling:
         if stage.execution.independent or stage.counters.failed_tasks <= stage.max_failures:
             task.tolerate()
         else:
-            stage.execution.failure = stage.execution.failure or task.error
+            stage.execution.failure = stage.execution.failure or task.failure
 
     def cancel_rest(self, execution: Execution) -> None:
         """Tell users of the tasks whose results were on their way when the execution was stopped."""
@@ -201,7 +201,7 @@ class Settling:
                 task.note(AttemptRecord(result.number, worker, "failed", payload.message, result.seconds))
                 task.fail(payload, payload.message)
                 if not stage.execution.independent:
-                    stage.execution.driver.cancel(stage.execution, payload.message, task.error)
+                    stage.execution.driver.cancel(stage.execution, payload.message, task.failure)
             stage.counters.by_worker[worker] = stage.counters.by_worker.get(worker, 0) + 1
             self._tell(stage, [task])
         self.deliver()

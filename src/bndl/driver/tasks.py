@@ -9,6 +9,7 @@ from bndl.driver.history import Transition
 from bndl.driver.naming import check_name
 from bndl.driver.options import Options, TaskOptions, make_options
 from bndl.errors import AttemptRecord, InvalidJob, TaskCancelled, TaskError, TaskFailed, UserError
+from bndl.execute.failures import open_cause
 from bndl.execute.payloads import unpack
 from bndl.schedule.instructions import Locality, TaskOutcome
 from bndl.schedule.transitions import State
@@ -207,7 +208,7 @@ class Task:
         if self._value is not _UNSET:
             return self._value
         if self._error is not None:
-            raise self._error
+            raise open_cause(self._error)
         if self._outcome is None:
             text = f"{self.name} is {self.state}, so it has no result yet; ctx.execute(job) yields tasks that are done."
             raise UserError(text)
@@ -238,7 +239,7 @@ class Task:
     @property
     def error(self) -> TaskError | None:
         """Why it failed or was cancelled; None if it did not."""
-        return self._error
+        return None if self._error is None else open_cause(self._error)
 
     @property
     def _job_name(self) -> str:
@@ -295,6 +296,11 @@ class Task:
     def arguments(self) -> bytes:
         """Its pickled arguments."""
         return self._arguments
+
+    @property
+    def failure(self) -> TaskError | None:
+        """Its error, as ``error``, but the user's exception in it may not have been unpickled."""
+        return self._error
 
     def drop_arguments(self) -> None:
         """It will never be launched again."""

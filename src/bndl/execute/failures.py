@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import cloudpickle
 import msgspec
@@ -13,7 +13,9 @@ import msgspec
 from bndl.errors import RemoteException, RemoteTraceback, TaskInterrupted
 from bndl.execute.texts import cut, cut_middle, plain
 
-__all__ = ["Failure", "describe", "matches", "rebuild"]
+__all__ = ["Failure", "describe", "matches", "open_cause", "read", "rebuild"]
+
+E = TypeVar("E", bound=BaseException)
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -123,6 +125,31 @@ def rebuild(payload: bytes) -> tuple[Failure, BaseException]:
         error = RemoteException(text, kind=failure.kind, text=failure.text)
         error.__cause__ = RemoteTraceback(failure.trace)
     return failure, error
+
+
+class _Unopened(Exception):
+    """The cause of an error, as it came, until somebody asks for the error."""
+
+    def __init__(self, payload: bytes, failure: Failure) -> None:
+        super().__init__(f"{failure.line}\n\n{failure.trace}")
+        self.payload = payload
+
+
+def read(payload: bytes) -> tuple[Failure, BaseException]:
+    """The description, and what stands for the exception until ``open_cause``. Runs nothing of the user's code."""
+    failure = _decoder.decode(payload)
+    return failure, _Unopened(payload, failure)
+
+
+def open_cause(error: E) -> E:
+    """The error, with the user's exception as the last of its causes; for threads that may run the user's code."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link.__cause__, _Unopened):
+            link.__cause__ = rebuild(link.__cause__.payload)[1]
+            break
+        link = link.__cause__
+    return error
 
 
 def _qualified_name(kind: type) -> str:

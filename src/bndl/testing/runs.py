@@ -10,6 +10,7 @@ from bndl.driver.execution import Execution, StageRun
 from bndl.driver.preparing import pack_function
 from bndl.driver.tasks import Task
 from bndl.errors import BndlError
+from bndl.execute.failures import open_cause
 from bndl.execute.payloads import Packer
 from bndl.net.messages import Space
 from bndl.schedule.events import JobSpec, StageSpec
@@ -53,7 +54,7 @@ class Run:
         """All is done: once."""
         assert not self.ended, "the execution ended twice"
         self.ended = True
-        self.error = error
+        self.error = None if error is None else open_cause(error)
 
     def __repr__(self) -> str:
         return f"<Run of {self.execution.name}: {len(self.settled)} settled{', ended' if self.ended else ''}>"

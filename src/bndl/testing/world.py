@@ -15,6 +15,7 @@ from typing import Any
 from bndl import _version
 from bndl.config import Config
 from bndl.driver.driver import Driver
+from bndl.driver.futures import Loops
 from bndl.driver.jobs import Job
 from bndl.driver.preparing import prepare
 from bndl.driver.tasks import Task
@@ -165,7 +166,8 @@ class World:
         self._runs: list[Run] = []
         self.driver_loop = NodeLoop(self.time)
         info = self.node_info(self.DRIVER, "driver")
-        self.driver = Driver(self._fabric(self.DRIVER), info, self.driver_loop, self.driver_loop, config, self.cluster)
+        loops = Loops(self.driver_loop, self.driver_loop, self.driver_loop, self.driver_loop)
+        self.driver = Driver(self._fabric(self.DRIVER), info, loops, config, self.cluster)
         if checked:
             self._check_invariants()
         self.driver.start()

@@ -1,0 +1,122 @@
+"""Futures whose results come from elsewhere.
+
+The driver's loop settles them, and must neither run what users wrote nor wait for what users hold. So what came is
+unpickled in the thread that asks for it, callbacks run on a loop of their own, and where a user's thread holds or
+watches the future, another loop waits for its locks.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bndl.errors import BndlError
+from bndl.execute.failures import open_cause
+from bndl.locking import Condition
+from bndl.loop import Loop
+
+__all__ = ["Loops", "Outcome", "Ready", "RemoteFuture"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """The loops of a driver. In a simulation they are one.
+
+    Attributes:
+        own: owns the driver's state.
+        bulk: serves its store.
+        futures: settles the futures that somebody watches.
+        callbacks: runs the callbacks of futures; they may wait for other futures.
+    """
+
+    own: Loop
+    bulk: Loop
+    futures: Loop
+    callbacks: Loop
+
+
+class Outcome(Protocol):
+    """What a future is settled with."""
+
+    @property
+    def result(self) -> Any:
+        """The result; asking for it may take long, or raise a ``BndlError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A result as it is."""
+
+    result: Any
+
+
+class RemoteFuture(Future[Any]):
+    """A future that the driver settles.
+
+    Args:
+        loops: the driver's.
+    """
+
+    def __init__(self, loops: Loops) -> None:
+        super().__init__()
+        self._condition = Condition()
+        self._loops = loops
+        #: Held while the result is unpickled, which is done once.
+        self._opening = threading.Lock()
+
+    def settle(self, outcome: Outcome | BndlError) -> None:
+        """It is done, with a result or an error. To be called once, from any thread; waits for nothing."""
+        if self._condition.acquire(blocking=False):
+            try:
+                if not self._waiters:
+                    self._settle(outcome)
+                    return
+            finally:
+                self._condition.release()
+        self._loops.futures.post(self._settle, outcome)
+
+    def _settle(self, outcome: Outcome | BndlError) -> None:
+        if not self.set_running_or_notify_cancel():
+            return
+        if isinstance(outcome, BndlError):
+            self.set_exception(outcome)
+        else:
+            self.set_result(outcome)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The result, as of any future."""
+        try:
+            outcome: Outcome = super().result(timeout)
+        except BndlError as error:
+            open_cause(error)
+            raise
+        with self._opening:
+            return outcome.result
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The error, as of any future."""
+        error = super().exception(timeout)
+        if isinstance(error, BndlError):
+            return open_cause(error)
+        try:
+            self.result(0)
+        except BndlError as own:
+            return own
+        return error
+
+    def _invoke_callbacks(self) -> None:
+        """Called by the base class when it is done or cancelled."""
+        if self._done_callbacks:  # type: ignore[attr-defined]
+            self._loops.callbacks.post(self._call_back)
+
+    def _call_back(self) -> None:
+        for callback in self._done_callbacks:  # type: ignore[attr-defined]
+            try:
+                callback(self)
+            except BaseException:  # where the user's code ends, as in the standard library
+                logger.exception("a callback of %r raised", self)
