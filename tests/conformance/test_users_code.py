@@ -186,7 +186,7 @@ def test_a_locality_that_wants_to_end_the_program(ctx: bndl.Context) -> None:
 @pytest.mark.parametrize("close", [True, False])
 def test_a_job_ends_with_its_iterator(ctx: bndl.Context, *, begun: bool, close: bool) -> None:
     job = bndl.Job("unwanted")
-    job.stage(lambda x: wait(0 if x < 2 else TIMEOUT), range(100))
+    job.stage(lambda x: wait(0 if x < 2 else 1.0), range(100))
     tasks = ctx.execute(job)
     if begun:
         next(tasks)

@@ -99,6 +99,18 @@ def test_a_job_is_cancelled_while_tasks_run_and_their_slots_stay_taken_until_the
     assert world.leftovers() == []
 
 
+def test_the_report_tells_tasks_that_were_cancelled_from_those_that_are_done() -> None:
+    world = World(1, workers=2, concurrency=1, duration=lambda *_: 1.0)
+    run = world.submit(Job().stage(work, [Item(index) for index in range(20)]).job)
+    world.wait(lambda: len(run.settled) >= 2)
+    run.execution.cancel("changed my mind")
+    world.finish(run)
+    (stage,) = run.execution.report().stages
+    succeeded = [task for task in run.settled if task.outcome is TaskOutcome.SUCCEEDED]
+    assert stage.done == len(succeeded) >= 2
+    assert stage.cancelled == 20 - stage.done
+
+
 def test_a_job_is_cancelled_while_its_result_is_on_its_way() -> None:
     world = World(1)
     run = world.submit(Job().stage(work, [Item(1, size=30_000)]).job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -16,8 +17,8 @@ from bndl.context.calls import Calls
 from bndl.context.jobs import execute
 from bndl.context.streams import stream
 from bndl.driver.naming import name_of
-from bndl.driver.options import JobOptions, make_options
-from bndl.errors import ContextClosed, InvalidJob
+from bndl.driver.options import JobOptions, check_count, check_number, make_options
+from bndl.errors import ContextClosed, InvalidJob, InvalidOption
 from bndl.schedule.explaining import Explanation
 from bndl.schedule.instructions import TaskOutcome
 
@@ -91,8 +92,12 @@ class Context:
             NoWorkers: none connected within ``connect_timeout``.
             TooFewWorkers: fewer than ``count`` connected in time.
             WorkerFailedToStart: the local worker processes do not stay up.
+            InvalidOption: an option makes no sense.
         """
         self._check_open()
+        check_count("count", count, "how many workers to wait for; leave it out to wait for all of them", least=0)
+        check_number("connect_timeout", connect_timeout, 0.0, math.inf, "seconds to wait for the first worker")
+        check_number("stable_timeout", stable_timeout, 0.0, math.inf, "seconds to wait after that")
         return self._node.membership.await_workers(count, connect_timeout, stable_timeout)
 
     # Work
@@ -121,13 +126,14 @@ class Context:
             for. Closing the iterator, or letting go of it, stops the work.
 
         Raises:
-            InvalidOption: an option makes no sense.
+            InvalidOption: an option makes no sense, the function is none, or the items cannot be iterated over.
             NotPicklable: the function cannot travel; while iterating: an item cannot.
             TaskFailed: while iterating: the function raised; the cause is its exception.
             ItemsFailed: while iterating: the items raised; the results before it were yielded.
             WorkerFailedToStart: the local worker processes do not stay up, and there are no others.
         """
         self._check_ready()
+        _check_callable("ctx.map", function, "ctx.map(function, items)")
         own = make_options("ctx.map", JobOptions, options)
         watch = None
         if self._show_progress:
@@ -143,10 +149,12 @@ class Context:
             A future of its result. It raises ``TaskFailed`` if the function raised; the cause is its exception.
 
         Raises:
+            InvalidOption: the function is none.
             NotPicklable: the call cannot travel.
             WorkerFailedToStart: the local worker processes do not stay up, and there are no others.
         """
         self._check_ready()
+        _check_callable("ctx.submit", function, "ctx.submit(function, *args)")
         calls = self._calls
         if calls is None or calls.is_over:
             with self._lock:
@@ -256,3 +264,9 @@ class Context:
         if self._closed:
             text = "this context was stopped; bndl.connect() makes a new one"
             raise ContextClosed(text)
+
+
+def _check_callable(what: str, function: object, usage: str) -> None:
+    if not callable(function):
+        text = f"{what} needs a function, and {function!r} is none: {usage}."
+        raise InvalidOption(text)

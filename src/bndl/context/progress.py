@@ -76,7 +76,7 @@ class _Bars:
                 self._bars[stage.name] = self._progress.add_task(stage.name, total=stage.tasks, note="")
             notes = [f"{count} {what}" for what, count in (("failed", stage.failed), ("lost", stage.lost)) if count]
             bar = self._bars[stage.name]
-            self._progress.update(bar, completed=stage.done, total=stage.tasks, note=", ".join(notes))
+            self._progress.update(bar, completed=stage.done + stage.cancelled, total=stage.tasks, note=", ".join(notes))
 
 
 @contextmanager

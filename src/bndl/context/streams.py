@@ -14,7 +14,7 @@ from bndl.driver.naming import name_of
 from bndl.driver.options import Options
 from bndl.driver.preparing import make_growing_spec, pack_function
 from bndl.driver.tasks import Task
-from bndl.errors import ItemsFailed
+from bndl.errors import InvalidOption, ItemsFailed
 from bndl.execute.payloads import Packer
 from bndl.net.messages import Space
 from bndl.schedule.events import JobSpec
@@ -48,7 +48,13 @@ class _Stream:
         slots: Callable[[], int],
     ) -> None:
         self._driver = driver
-        self._items = iter(items)
+        try:
+            self._items = iter(items)
+        except TypeError as error:
+            text = (
+                f"ctx.map needs items to iterate over, and {items!r} is none of that ({error}): ctx.map(abs, [-1, 2])."
+            )
+            raise InvalidOption(text) from error
         self._packer = Packer()
         self._slots = slots
         self._mailbox = Mailbox()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from bndl.driver.naming import check_name, name_of
 from bndl.driver.options import JobOptions, Options, make_options
 from bndl.driver.tasks import Task
-from bndl.errors import EmptyStage, InvalidJob, InvalidOption, JobStarted
+from bndl.errors import EmptyStage, InvalidJob, JobStarted
 from bndl.execute.refs import Results
 
 if TYPE_CHECKING:
@@ -65,11 +65,8 @@ class Stage:
         """Its results divided into ``parts`` sequences, as even as possible, for a later stage of ``parts`` tasks.
 
         Raises:
-            InvalidOption: ``parts`` is less than 1.
+            InvalidOption: ``parts`` is no whole number, or less than 1.
         """
-        if parts < 1:
-            text = f"the results of stage {self.name!r} cannot be split into {parts} parts; ask for at least 1"
-            raise InvalidOption(text)
         return self.results.split(parts)
 
     def __len__(self) -> int:

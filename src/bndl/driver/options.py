@@ -10,7 +10,17 @@ from typing import Any, TypedDict
 from bndl.errors import InvalidOption
 from bndl.schedule.events import RetryRule
 
-__all__ = ["Effective", "JobOptions", "Locality", "Options", "Retry", "TaskOptions", "check_count", "make_options"]
+__all__ = [
+    "Effective",
+    "JobOptions",
+    "Locality",
+    "Options",
+    "Retry",
+    "TaskOptions",
+    "check_count",
+    "check_number",
+    "make_options",
+]
 
 #: Says how much each of the workers that are there is wanted, as (worker, score).
 Locality = Callable[[Sequence[Any]], Iterable[tuple[Any, int]]]
@@ -28,7 +38,8 @@ def check_count(name: str, value: object, hint: str, least: int = 1) -> None:
         raise InvalidOption(text)
 
 
-def _check_number(name: str, value: object, least: float, most: float, hint: str) -> None:
+def check_number(name: str, value: object, least: float, most: float, hint: str) -> None:
+    """Raise ``InvalidOption`` if a value is no number from ``least`` to ``most``; ``hint`` ends the text."""
     if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
         text = f"{name} must be a number, not {value!r}: {hint}."
         raise InvalidOption(text)
@@ -70,9 +81,9 @@ class Retry:
     def __post_init__(self) -> None:
         check_count("attempts", self.attempts, "1 runs each task once, 2 tries it once more")
         check_count("losses", self.losses, "1 gives a task up with the first worker that it loses")
-        _check_number("backoff", self.backoff, 0.0, math.inf, "seconds until the second attempt, 0 for none")
-        _check_number("factor", self.factor, 1.0, math.inf, "1 for equal waits, 2 to double them")
-        _check_number("jitter", self.jitter, 0.0, 1.0, "the part of a wait by which it is varied")
+        check_number("backoff", self.backoff, 0.0, math.inf, "seconds until the second attempt, 0 for none")
+        check_number("factor", self.factor, 1.0, math.inf, "1 for equal waits, 2 to double them")
+        check_number("jitter", self.jitter, 0.0, 1.0, "the part of a wait by which it is varied")
         for kind in self.types:
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
                 text = (
@@ -123,7 +134,7 @@ class Options:
         check_count("concurrency", self.concurrency, "leave it out for no limit")
         check_count("max_failures", self.max_failures, "how many tasks may fail before the job does", least=0)
         if self.timeout is not None:
-            _check_number("timeout", self.timeout, 0.0, math.inf, "seconds that an attempt may take")
+            check_number("timeout", self.timeout, 0.0, math.inf, "seconds that an attempt may take")
             if not self.timeout:
                 text = "timeout must be more than 0 seconds; leave it out for no limit."
                 raise InvalidOption(text)

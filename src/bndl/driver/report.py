@@ -41,7 +41,7 @@ class StageReport:
     Attributes:
         name: the stage's name.
         tasks: how many tasks it has.
-        done: how many of them are done now.
+        done: how many of them have succeeded or failed.
         pending: how many have an attempt under way that is waited for.
         attempts: how many attempts were launched.
         failed: how many attempts the user's code failed.

@@ -142,7 +142,6 @@ class Settling:
                 task.end_cancelled(instruction.reason or "its job was cancelled or failed")
                 if instruction.reason:
                     task.tolerate()
-                stage.counters.cancelled += 1
             if not told:
                 settled.append(task)
         self._tell(stage, settled)
@@ -211,10 +210,14 @@ class Settling:
         return stage.tasks.pop(index, None) if stage.growing else stage.tasks.get(index)
 
     def _tell(self, stage: StageRun, tasks: list[Task]) -> None:
+        """Tasks of one outcome are done."""
         if not tasks:
             return
         execution = stage.execution
-        stage.counters.done += len(tasks)
+        if tasks[0].outcome is TaskOutcome.CANCELLED:
+            stage.counters.cancelled += len(tasks)
+        else:
+            stage.counters.done += len(tasks)
         stage.counters.last_done = execution.driver.now()
         if not stage.kept:
             first = stage.number << 32

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Protocol, overload
 
-from bndl.errors import InputFailed
+from bndl.errors import InputFailed, InvalidOption
 
 __all__ = ["NO_RESULT", "Ref", "Results", "Source", "provided"]
 
@@ -87,7 +87,14 @@ class Results(Sequence[Ref]):
         return _values, (tasks.start, tasks.stop, tasks.step)
 
     def split(self, parts: int) -> list[Results]:
-        """Divide into ``parts`` sequences of consecutive refs, as even as possible; some are empty if they must be."""
+        """Divide into ``parts`` sequences of consecutive refs, as even as possible; some are empty if they must be.
+
+        Raises:
+            InvalidOption: ``parts`` is no whole number, or less than 1.
+        """
+        if not isinstance(parts, int) or parts < 1:
+            text = f"the results of stage {self.stage.name!r} cannot be split into {parts!r} parts; ask for at least 1."
+            raise InvalidOption(text)
         total = len(self.indices)
         bounds = [total * part // parts for part in range(parts + 1)]
         return [Results(self.stage, self.indices[low:high]) for low, high in pairwise(bounds)]
