@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict, Unpack
 
 import msgspec
 
 from bndl.schedule import Scheduler, events, invariants
-from bndl.schedule.events import JobSpec, Kind, Outcome, StageSpec
+from bndl.schedule.events import JobSpec, Kind, Outcome, RetryRule, StageSpec
 from bndl.schedule.instructions import (
     Abandon,
     Attempt,
@@ -44,6 +44,30 @@ __all__ = [
 ]
 
 
+class StageOptions(TypedDict, total=False):
+    """See ``StageSpec``."""
+
+    attempts: int
+    task_attempts: Mapping[int, int]
+    losses: int
+    concurrency: int
+    kept: bool
+    growing: bool
+    after: tuple[int, ...] | None
+    order: Mapping[int, tuple[range, ...]]
+    retry: RetryRule
+    task_retries: Mapping[int, RetryRule]
+    task_losses: Mapping[int, int]
+    priority: int
+    task_priorities: Mapping[int, int]
+    timeout: float
+    task_timeouts: Mapping[int, float]
+    scores: Mapping[str, int]
+    task_scores: Mapping[int, Mapping[str, int]]
+    max_failures: int
+    speculate: bool
+
+
 class Scheduling:
     """Numbers stages, jobs and tasks from 1, and hands events to a scheduler.
 
@@ -65,31 +89,11 @@ class Scheduling:
         return list(instructions)
 
     def stage(
-        self,
-        tasks: int,
-        inputs: Mapping[int, Sequence[range]] | None = None,
-        *,
-        attempts: int = 1,
-        task_attempts: Mapping[int, int] | None = None,
-        losses: int = 3,
-        concurrency: int = 0,
-        kept: bool = False,
-        growing: bool = False,
-        **more: Any,
+        self, tasks: int, inputs: Mapping[int, Sequence[range]] | None = None, **options: Unpack[StageOptions]
     ) -> StageSpec:
-        """The next stage, with the next tasks; ``more`` are further fields of its spec."""
-        return StageSpec(
-            self._next_stage(),
-            self.numbers(tasks),
-            {task: tuple(ranges) for task, ranges in (inputs or {}).items()},
-            attempts=attempts,
-            task_attempts=task_attempts or {},
-            losses=losses,
-            concurrency=concurrency,
-            kept=kept,
-            growing=growing,
-            **more,
-        )
+        """The next stage, with the next tasks."""
+        needs = {task: tuple(ranges) for task, ranges in (inputs or {}).items()}
+        return StageSpec(self._next_stage(), self.numbers(tasks), needs, **options)
 
     def numbers(self, tasks: int) -> range:
         """The numbers of the next tasks."""
@@ -114,9 +118,6 @@ class Scheduling:
 
     def cancel(self, job: int) -> list[Instruction]:
         return self.handle(events.JobCancelled(job, "not wanted"))
-
-    def cancel_tasks(self, *tasks: int) -> list[Instruction]:
-        return self.handle(events.TasksCancelled(tasks, "not wanted"))
 
     def join(self, worker: str, concurrency: int = 1) -> list[Instruction]:
         return self.handle(events.WorkerJoined(worker, concurrency))

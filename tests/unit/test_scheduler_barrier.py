@@ -82,6 +82,22 @@ def test_a_stage_stays_open_when_a_result_before_it_is_lost() -> None:
     assert scheduling.join("b", 2) == [launch("b", 1, (2, 2))]
 
 
+def test_a_stage_that_is_finished_again_opens_nothing() -> None:
+    """The third stage waits for the second one, however often the first one is finished."""
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    first = scheduling.stage(1, kept=True)
+    scheduling.submit(first, scheduling.stage(2, {2: [first.tasks]}), scheduling.stage(1))
+    scheduling.finish("a", succeeded(1, stored=True))
+    scheduling.forget("a", 1)
+    scheduling.give_back("a", (2, 1))
+    assert scheduling.states(1, 2, 3, 4) == ["pending", "blocked", "pending", "blocked"]
+    scheduling.finish("a", succeeded(1, 2, stored=True))
+    assert scheduling.states(1, 2, 3, 4) == ["done", "pending", "pending", "blocked"]
+    scheduling.finish("a", succeeded(2, 2))
+    assert scheduling.finish("a", succeeded(3))[1:] == [launch("a", 3, 4)]
+
+
 def test_a_job_is_finished_when_the_results_that_are_made_again_are_there_too() -> None:
     """The consumer of task 1 that waits for it is not the last task that ends."""
     scheduling = Scheduling()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bndl.schedule.instructions import End
-from tests.unit.scheduling import Scheduling, fail, failed, finish, launch, note, settle, succeeded
+from bndl.schedule.instructions import Attempt, End
+from tests.unit.scheduling import Scheduling, fail, failed, finish, launch, missed, note, settle, succeeded
 
 RAISED = (End.FAILED, "the task raised")
 
@@ -41,6 +41,27 @@ def test_what_succeeded_in_the_same_message_is_settled_before_the_job_ends() -> 
         fail(1, 2),
         finish(1),
     ]
+
+
+def test_a_task_goes_on_without_the_inputs_that_failed() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    first = scheduling.stage(2, kept=True)
+    scheduling.submit(first, scheduling.stage(1, {3: [first.tasks]}), independent=True)
+    scheduling.finish("a", failed(1))
+    nothing = Attempt(3, 1, (("", (1,)), ("a", (2,))))
+    assert scheduling.finish("a", succeeded(2, stored=True)) == [settle("a", 1, 2), launch("a", 2, nothing)]
+    assert scheduling.finish("a", succeeded(3)) == [settle("a", 2, 3), finish(1)]
+
+
+def test_an_input_that_failed_is_not_made_again_with_one_that_was_lost() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    first = scheduling.stage(2, kept=True)
+    scheduling.submit(first, scheduling.stage(1, {3: [first.tasks]}), independent=True)
+    scheduling.finish("a", failed(1), succeeded(2, stored=True))
+    assert scheduling.finish("a", missed(3, 1, (2, "a")))[1:] == [launch("a", 1, (2, 2))]
+    assert scheduling.states(1, 2, 3) == ["done", "pending", "blocked"]
 
 
 def test_a_growing_stage_forgets_what_failed() -> None:

@@ -101,8 +101,8 @@ def test_results_of_jobs_that_are_over_are_released() -> None:
     scheduling.submit(scheduling.stage(2))
     scheduling.finish("a", failed(1))
     assert scheduling.finish("a", succeeded(2, stored=True)) == [release("a", 2)]
-    scheduling.submit(scheduling.stage(1))
-    assert scheduling.finish("a", succeeded(3)) == [settle("a", 2, 3), finish(2)]
+    scheduling.submit(scheduling.stage(1, kept=True))
+    assert scheduling.finish("a", succeeded(3, stored=True)) == [settle("a", 2, 3), finish(2)]
     assert scheduling.finish("a", succeeded(3, stored=True)) == [release("a", 3)]
 
 

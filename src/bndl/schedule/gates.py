@@ -93,16 +93,16 @@ def find_sources(scheduler: Scheduler, task: TaskState) -> tuple[tuple[str, tupl
 
     Under an empty name are the tasks that have no result and will have none.
     """
-    sources: dict[str, list[int]] = {}
+    sources: dict[str, dict[int, None]] = {}  # ranges may overlap
     for gate in task.gates:
         if gate.is_order:
             continue
         for number in gate.numbers:
             source = scheduler.tasks[number]
             if source.worker is not None:
-                sources.setdefault(source.worker.name, []).append(number)
+                sources.setdefault(source.worker.name, {})[number] = None
             elif source.absent:
-                sources.setdefault("", []).append(number)
+                sources.setdefault("", {})[number] = None
     return tuple((name, tuple(numbers)) for name, numbers in sources.items())
 
 

@@ -1,0 +1,154 @@
+"""What is known of workers, jobs, stages and tasks, and what is foreseen: the plain facts of the model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum
+
+from bndl.schedule.events import JobSpec, StageSpec
+from bndl.schedule.instructions import End, TaskOutcome
+
+__all__ = ["Foreseen", "Held", "Job", "Phase", "Stage", "Task", "Worker", "is_over"]
+
+
+class Phase(Enum):
+    """Where a task is in its life, launching aside."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    #: It failed or was cancelled.
+    WITHOUT_RESULT = "without result"
+
+
+class Worker:
+    """A worker that is there."""
+
+    def __init__(self, name: str, concurrency: int, now: float) -> None:
+        self.name = name
+        self.concurrency = concurrency
+        #: The attempts that it has, as (task, number), in the order in which they came; the first ones are executed.
+        self.held: dict[tuple[int, int], Held] = {}
+        #: What it was asked to give back and has not answered.
+        self.asked: list[tuple[int, int]] | None = None
+        #: When it last reported anything, or was given work while it had none.
+        self.heard = now
+
+    @property
+    def free(self) -> int:
+        return self.concurrency - len(self.held)
+
+    @property
+    def executing(self) -> list[tuple[int, int]]:
+        return list(self.held)[: self.concurrency]
+
+    @property
+    def queued(self) -> list[tuple[int, int]]:
+        return list(self.held)[self.concurrency :]
+
+
+class Held:
+    """An attempt that a worker has."""
+
+    def __init__(self, sources: list[tuple[int, str]], *, into_free_slot: bool) -> None:
+        #: Each input with the worker that was said to have it.
+        self.sources = sources
+        self.into_free_slot = into_free_slot
+        self.is_abandoned = False
+
+
+class Task:
+    """A task."""
+
+    def __init__(self, number: int, stage: Stage) -> None:
+        spec = stage.spec
+        self.number = number
+        self.stage = stage
+        self.inputs = {each for ranges in spec.inputs.get(number, ()) for each in ranges}
+        self.phase = Phase.WAITING
+        #: The attempt that counts, and its worker, while it runs. Otherwise the number of the last one.
+        self.attempt = 0
+        self.worker: str | None = None
+        #: Which worker has its result.
+        self.place: str | None = None
+        self.failures = 0
+        self.losses = 0
+        self.misses = 0
+        self.is_suspect = False
+        #: Workers where it failed or missed inputs: another one first.
+        self.avoids: set[str] = set()
+        #: Since when it could be launched, for as long as it can.
+        self.ready_since: float | None = None
+
+    @property
+    def attempts(self) -> int:
+        return self.stage.spec.task_attempts.get(self.number, self.stage.spec.attempts)
+
+
+class Stage:
+    """A stage."""
+
+    def __init__(self, spec: StageSpec, job: Job) -> None:
+        self.spec = spec
+        self.job = job
+        self.tasks = {number: Task(number, self) for number in spec.tasks}
+        self.is_growing = spec.growing
+        #: How many tasks it has had.
+        self.size = len(spec.tasks)
+        #: Whether it was finished once: stages after it stay open when its results are made again.
+        self.has_passed = False
+        #: The least and the most that an attempt took.
+        self.seconds: tuple[float, float] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        stages = self.job.stages
+        return all(stage.has_passed for stage in stages[: stages.index(self)])
+
+    def measure(self, seconds: float) -> None:
+        """An attempt took so long."""
+        least, most = self.seconds or (seconds, seconds)
+        self.seconds = min(least, seconds), max(most, seconds)
+
+    @property
+    def is_finished(self) -> bool:
+        return not self.is_growing and all(is_over(task) for task in self.tasks.values())
+
+    @property
+    def pending(self) -> int:
+        return sum(task.phase is Phase.RUNNING for task in self.tasks.values())
+
+
+class Job:
+    """A job that is not over."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        self.spec = spec
+        self.stages: list[Stage] = []
+        self.stages += [Stage(stage, self) for stage in spec.stages]
+
+    @property
+    def pending(self) -> int:
+        return sum(stage.pending for stage in self.stages)
+
+
+def is_over(task: Task) -> bool:
+    """Whether nothing is to be done for a task: it is done, and the driver has its result if it is to have it."""
+    is_owed = task.place is not None and not task.stage.spec.kept
+    return task.phase in {Phase.SUCCEEDED, Phase.WITHOUT_RESULT} and not is_owed
+
+
+class Foreseen:
+    """What must be among the instructions, each so many times, and in which order jobs end."""
+
+    def __init__(self) -> None:
+        #: Task, attempt, outcome, worker, whether its result is to be fetched.
+        self.settled: Counter[tuple[int, int, TaskOutcome, str, bool]] = Counter()
+        #: Task, attempt, worker, how the attempt ended.
+        self.noted: Counter[tuple[int, int, str, End]] = Counter()
+        #: Worker, task, attempt.
+        self.abandoned: Counter[tuple[str, int, int]] = Counter()
+        #: Worker, task.
+        self.released: Counter[tuple[str, int]] = Counter()
+        #: Job, outcome, the task that failed.
+        self.finished: list[tuple[int, TaskOutcome, int]] = []

@@ -1,0 +1,84 @@
+"""A task that failed on a worker is tried on another one first, and the last one is never excluded."""
+
+from __future__ import annotations
+
+from bndl.schedule.events import RetryRule
+from bndl.schedule.instructions import WakeAt
+from bndl.schedule.launching import PLACE_PATIENCE
+from tests.unit.scheduling import Scheduling, failed, launch, missed, settle, succeeded
+
+
+def test_another_worker_is_first() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    scheduling.submit(scheduling.stage(1, attempts=3))
+    scheduling.join("b")
+    assert scheduling.finish("a", failed(1))[1:] == [launch("b", 1, (1, 2))]
+
+
+def test_the_same_worker_will_do_if_there_is_no_other_one() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(1, attempts=3))
+    assert scheduling.finish("a", failed(1))[1:] == [launch("a", 1, (1, 2))]
+
+
+def test_so_will_any_if_it_failed_on_all_of_them() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(1, attempts=3))
+    scheduling.join("b")
+    assert scheduling.finish("a", failed(1))[1:] == [launch("b", 1, (1, 2))]
+    assert len(scheduling.finish("b", failed(1, 2))[1:]) == 1
+    assert scheduling.states(1) == ["pending"]
+
+
+def test_it_waits_for_a_worker_that_is_busy_but_not_for_long() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(2, attempts=3))
+    scheduling.join("b")
+    scheduling.now = 10.0
+    assert scheduling.finish("a", failed(1))[1:] == [WakeAt(10.0 + PLACE_PATIENCE)]  # an attempt takes a second
+    assert scheduling.states(1) == ["ready"]
+    scheduling.now = 10.0 + PLACE_PATIENCE
+    assert scheduling.wake() == [launch("a", 1, (1, 2))]
+
+
+def test_meanwhile_others_use_the_slot() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(3, attempts=3))
+    scheduling.join("b")
+    assert scheduling.finish("a", failed(1))[1] == launch("a", 1, 3)
+    assert scheduling.finish("b", succeeded(2)) == [settle("b", 1, 2), launch("b", 1, (1, 2))]
+
+
+def test_it_does_not_wait_for_a_worker_that_is_gone() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(1, attempts=3))
+    scheduling.join("b")
+    scheduling.submit(scheduling.stage(1))
+    scheduling.finish("a", failed(1))
+    assert scheduling.states(1, 2) == ["ready", "pending"]
+    assert scheduling.lose("b")[1:] == [launch("a", 1, (1, 2))]
+
+
+def test_a_stage_may_do_without() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    scheduling.submit(scheduling.stage(1, attempts=3, retry=RetryRule(elsewhere=False)))
+    scheduling.join("b")
+    assert scheduling.finish("a", failed(1))[1:] == [launch("a", 1, (1, 2))]
+
+
+def test_a_task_and_what_it_missed_meet_on_another_worker() -> None:
+    """Worker a may be cut off from the others."""
+    scheduling = Scheduling()
+    scheduling.join("a")
+    first = scheduling.stage(1, kept=True)
+    scheduling.submit(first, scheduling.stage(2, {2: [first.tasks], 3: [first.tasks]}))
+    scheduling.finish("a", succeeded(1, stored=True))
+    scheduling.join("b")
+    assert scheduling.finish("b", missed(3, 1, (1, "a")))[1:] == [launch("b", 1, (1, 2))]
