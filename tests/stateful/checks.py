@@ -72,6 +72,8 @@ def _launch(model: Model, name: str, stage: int, attempt: Attempt) -> None:
     assert sources == model.sources_of(task)
     assert sum(len(numbers) for _, numbers in attempt.sources) == len(task.inputs), "each input is named once"
     is_free = worker.free > 0
+    assert not task.is_isolated or not worker.held, f"task {task.number} was to have {name} for itself"
+    assert not _is_isolating(model, worker), f"{name} was to have nothing but {worker.held}"
     if not worker.held:
         worker.heard = model.now
     task.phase = Phase.RUNNING
@@ -136,11 +138,19 @@ def check_states(model: Model, scheduler: Scheduler) -> None:
 
 
 def check_idle_slots(model: Model) -> None:
-    """No slot is idle while a task could be there."""
-    idle = [worker for worker in model.workers.values() if worker.free > 0]
-    for task in _launchable(model):
-        places = _places(model, task, idle)
-        assert not places, f"task {task.number} is not launched, but could be on {', '.join(places)}"
+    """No slot is idle while a task could be there.
+
+    Only a task that gets a worker for itself may keep idle slots from others, while that worker is emptied.
+    """
+    tasks = list(_launchable(model))
+    isolated = [task for task in tasks if task.is_isolated]
+    empty = [worker.name for worker in model.workers.values() if not worker.held]
+    assert not isolated or not empty, f"task {isolated[0].number} is not launched, but {empty[0]} is empty"
+    for task in tasks:
+        places = _places(model, task)
+        assert task.is_isolated or len(places) <= len(isolated), (
+            f"task {task.number} is not launched on one of {places}"
+        )
 
 
 def _launchable(model: Model) -> Iterator[Task]:
@@ -150,19 +160,29 @@ def _launchable(model: Model) -> Iterator[Task]:
             yield task
 
 
-def _places(model: Model, task: Task, idle: Iterable[Worker]) -> list[str]:
+def _idle(model: Model) -> list[Worker]:
+    return [worker for worker in model.workers.values() if worker.free > 0 and not _is_isolating(model, worker)]
+
+
+def _is_isolating(model: Model, worker: Worker) -> bool:
+    """Whether a worker has a task that got it for itself."""
+    return any(not held.is_abandoned and model.tasks[number].is_isolated for (number, _), held in worker.held.items())
+
+
+def _places(model: Model, task: Task) -> list[str]:
     """The idle workers where a task would have to be by now."""
     best = model.workers.keys() - task.avoids or model.workers.keys()
     patience = PLACE_PATIENCE * task.stage.seconds[1] if task.stage.seconds else 0.0
     has_waited = model.now - (task.ready_since or model.now) > patience + TINY
-    return [worker.name for worker in idle if worker.name in best or has_waited]
+    return [worker.name for worker in _idle(model) if worker.name in best or has_waited]
 
 
 def waits_for_time(model: Model) -> list[str]:
     """What only the time will bring about: why an alarm must be set."""
-    if not any(worker.free > 0 for worker in model.workers.values()):
+    tasks = list(_launchable(model))
+    if len(_idle(model)) <= sum(task.is_isolated for task in tasks):
         return []
-    reasons = [f"task {task.number} waits for a better worker" for task in _launchable(model)]
+    reasons = [f"task {task.number} waits for a better worker" for task in tasks if not task.is_isolated]
     reasons += [
         f"attempts are queued on {worker.name} while slots are idle"
         for worker in model.workers.values()

@@ -74,11 +74,21 @@ class Task:
         self.failures = 0
         self.losses = 0
         self.misses = 0
-        self.is_suspect = False
+        #: How often its worker was lost while others were there too.
+        self.doubts = 0
         #: Workers where it failed or missed inputs: another one first.
         self.avoids: set[str] = set()
         #: Since when it could be launched, for as long as it can.
         self.ready_since: float | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        return self.doubts > 0 or self.losses > 0
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether it gets a worker for itself, to be certain."""
+        return self.doubts >= 2
 
     @property
     def attempts(self) -> int:

@@ -256,7 +256,7 @@ class Model:
         worker = self.workers.pop(name, None)
         if worker is None:
             return
-        is_certain = worker.free >= 0  # a task may have made room for a queued one, with its result on the way
+        is_alone = len(worker.held) == 1
         for task in self.tasks.values():
             if task.place == name:
                 self._lose_result(task)
@@ -266,8 +266,11 @@ class Model:
             if lost is not None and number in self.tasks:  # or its job ended just now with another one
                 held = self._take_off(worker, lost)
                 self.foreseen.noted[number, attempt, name, End.LOST] += 1
-                lost.is_suspect = True
-                lost.losses += held.into_free_slot and is_certain
+                if is_alone and held.into_free_slot:  # so it was its doing, and the times before as well
+                    lost.losses += 1 + lost.doubts
+                    lost.doubts = 0
+                else:
+                    lost.doubts += 1
                 if lost.losses >= lost.stage.spec.losses:
                     self._fail(lost)
                 self._go_on()

@@ -272,6 +272,6 @@ class Cluster(RuleBasedStateMachine):
         self.pass_time(max(self.alarm - self.now, 0.0))
 
 
-Cluster.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+Cluster.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
 # It takes seconds, but what fails is made smaller for minutes.
 TestCluster = pytest.mark.timeout(600)(Cluster.TestCase)

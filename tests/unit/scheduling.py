@@ -119,6 +119,9 @@ class Scheduling:
     def cancel(self, job: int) -> list[Instruction]:
         return self.handle(events.JobCancelled(job, "not wanted"))
 
+    def cancel_tasks(self, *tasks: int) -> list[Instruction]:
+        return self.handle(events.TasksCancelled(tasks, "not wanted"))
+
     def join(self, worker: str, concurrency: int = 1) -> list[Instruction]:
         return self.handle(events.WorkerJoined(worker, concurrency))
 
