@@ -98,10 +98,12 @@ def _limits(task: Task) -> Iterator[tuple[int, int]]:
 def _check_places(model: Model, launches: Iterable[Launch]) -> None:
     """Nothing is launched where it failed while another worker has a slot for it."""
     idle = {worker.name for worker in model.workers.values() if worker.free > 0}
+    empty = {worker.name for worker in model.workers.values() if not worker.held}
     for each in launches:
         for attempt in each.attempts:
-            avoids = model.tasks[attempt.task].avoids
-            assert each.worker not in avoids or idle <= avoids, f"task {attempt.task} is back on {each.worker}"
+            task = model.tasks[attempt.task]
+            better = (empty if task.is_isolated else idle) - task.avoids
+            assert each.worker not in task.avoids or not better, f"task {task.number} is back on {each.worker}"
 
 
 def _check_queued(model: Model, worker: Worker, task: Task) -> None:
