@@ -59,7 +59,7 @@ def _note(told: Foreseen, instruction: Instruction) -> None:
         case Release(worker, tasks):
             told.released.update((worker, task) for task in tasks)
         case FinishJob(job, outcome, task):
-            told.finished.append((job, outcome, task))
+            told.finished[job, outcome, task] += 1
 
 
 def _launch(model: Model, name: str, stage: int, attempt: Attempt) -> None:

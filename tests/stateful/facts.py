@@ -149,7 +149,7 @@ def is_over(task: Task) -> bool:
 
 
 class Foreseen:
-    """What must be among the instructions, each so many times, and in which order jobs end."""
+    """What must be among the instructions, and how often."""
 
     def __init__(self) -> None:
         #: Task, attempt, outcome, worker, whether its result is to be fetched.
@@ -161,4 +161,4 @@ class Foreseen:
         #: Worker, task.
         self.released: Counter[tuple[str, int]] = Counter()
         #: Job, outcome, the task that failed.
-        self.finished: list[tuple[int, TaskOutcome, int]] = []
+        self.finished: Counter[tuple[int, TaskOutcome, int]] = Counter()

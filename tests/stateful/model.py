@@ -8,7 +8,7 @@ the model is told (``checks``). All else it foresees: ``Foreseen`` has what must
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from bndl.schedule import events
@@ -106,7 +106,7 @@ class Model:
                 del self.tasks[task.number]
             del self.stages[stage.spec.stage]
         del self.jobs[job.spec.job]
-        self.foreseen.finished.append((job.spec.job, outcome, failed))
+        self.foreseen.finished[job.spec.job, outcome, failed] += 1
 
     def _settle(self, task: Task, outcome: TaskOutcome, worker: str = "", *, fetch: bool = False) -> None:
         self.foreseen.settled[task.number, task.attempt, outcome, worker, fetch] += 1
@@ -217,17 +217,19 @@ class Model:
             task.avoids.add(worker.name)
             if task.failures >= task.attempts:
                 self._fail(task)
-        elif outcome.kind == Kind.INPUTS_MISSING:
-            task.misses += 1
-            if task.misses >= MISSES:
-                self._fail(task)
-            else:
-                for number, place in outcome.missing:
-                    if self._is_at(number, place):  # it may be cut off, so the two meet elsewhere
-                        task.avoids.add(place)
-                        self.tasks[number].avoids.add(place)
-                        self._lose_result(self.tasks[number])
-                self._go_on()
+            return
+        task.misses += 1
+        if task.misses >= MISSES:
+            self._fail(task)
+        elif outcome.kind == Kind.ABANDONED:
+            task.avoids.add(worker.name)
+        else:
+            for number, place in outcome.missing:
+                if self._is_at(number, place):  # it may be cut off, so the two meet elsewhere
+                    task.avoids.add(place)
+                    self.tasks[number].avoids.add(place)
+                    self._lose_result(self.tasks[number])
+            self._go_on()
 
     def _on_attempts_returned(self, event: events.AttemptsReturned) -> None:
         worker = self.workers.get(event.worker)
@@ -246,34 +248,46 @@ class Model:
     # Losses
 
     def _on_worker_joined(self, event: events.WorkerJoined) -> None:
-        self._lose_worker(event.worker)
+        self._lose_worker(event.worker, None)
         self.workers[event.worker] = Worker(event.worker, event.concurrency, self.now)
 
     def _on_worker_lost(self, event: events.WorkerLost) -> None:
-        self._lose_worker(event.worker)
+        self._lose_worker(event.worker, event.executing)
 
-    def _lose_worker(self, name: str) -> None:
+    def _lose_worker(self, name: str, executing: Sequence[tuple[int, int]] | None) -> None:
         worker = self.workers.pop(name, None)
         if worker is None:
             return
-        is_alone = len(worker.held) == 1
+        suspects, is_certain = self._find_suspects(worker, executing)
         for task in self.tasks.values():
             if task.place == name:
                 self._lose_result(task)
         self._go_on()
         for number, attempt in reversed(list(worker.held)):
             lost = self._current(worker, number, attempt)
-            if lost is not None and number in self.tasks:  # or its job ended just now with another one
-                held = self._take_off(worker, lost)
-                self.foreseen.noted[number, attempt, name, End.LOST] += 1
-                if is_alone and held.into_free_slot:  # so it was its doing, and the times before as well
-                    lost.losses += 1 + lost.doubts
-                    lost.doubts = 0
-                else:
-                    lost.doubts += 1
+            if lost is None or lost.number not in self.tasks:  # its job ended just now with another one
+                continue
+            self._take_off(worker, lost)
+            self.foreseen.noted[number, attempt, name, End.LOST] += 1
+            if lost in suspects:
+                # If it was certainly its doing, so it was the times before.
+                lost.losses += 1 + lost.doubts if is_certain else 0
+                lost.doubts = 0 if is_certain else lost.doubts + 1
                 if lost.losses >= lost.stage.spec.losses:
                     self._fail(lost)
-                self._go_on()
+            self._go_on()
+
+    def _find_suspects(
+        self, worker: Worker, executing: Sequence[tuple[int, int]] | None
+    ) -> tuple[Collection[Task], bool]:
+        """What may have ended a worker, and whether it is certain that it did."""
+        held = {task: key for key in worker.held if (task := self._current(worker, *key)) is not None}
+        if not executing:
+            return held, len(worker.held) == len(held) == 1 and worker.held[next(iter(held.values()))].into_free_slot
+        began = [task for task, key in held.items() if key in executing]
+        # Inputs may be what was too much for it, before the task began.
+        suspects = [task for task in held if task in began or task.inputs]
+        return suspects, len(executing) == len(began) == len(suspects) == 1
 
     def _on_results_lost(self, event: events.ResultsLost) -> None:
         for number in event.tasks:

@@ -128,7 +128,9 @@ class Cluster(RuleBasedStateMachine):
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
         self.troubles.append(self.steps)
-        self.handle(events.WorkerLost(self.some(data, lambda _: True).name, "gone"))
+        worker = self.some(data, lambda _: True)
+        executing = data.draw(st.sampled_from([None, (), worker.executing]), "executing")
+        self.handle(events.WorkerLost(worker.name, "gone", None if executing is None else tuple(executing)))
 
     @rule(seconds=st.sampled_from([0.001, 0.05, 3.0]))
     def wait(self, seconds: float) -> None:

@@ -97,7 +97,7 @@ class Launcher:
         """Launch ready tasks wherever there is room. ``due`` is when tasks come back that wait for a time."""
         self._due = due
         self._fail_forbidden()
-        for worker in self._quarantine.release():
+        for worker in self._quarantine.release(lambda stage: not stage.job.is_paused and self._allowed(stage) > 0):
             self.consider(worker)
         if self._stages and self._candidates:
             self._fill_all()

@@ -9,10 +9,11 @@ If no worker is empty one is emptied, by launching nothing else there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bndl.schedule.ready import Group
-from bndl.schedule.state import TaskState, WorkerState
+from bndl.schedule.state import StageState, TaskState, WorkerState
 from bndl.schedule.transitions import State
 
 if TYPE_CHECKING:
@@ -39,18 +40,28 @@ class Quarantine:
         """A worker is gone."""
         self.reserved.pop(worker.name, None)
 
-    def release(self) -> list[WorkerState]:
-        """Give back the workers that no task waits for or has any more; returns which."""
+    def release(self, may_launch: Callable[[StageState], bool]) -> list[WorkerState]:
+        """Give back the workers that no task waits for or has any more; returns which.
+
+        A task that may not be launched now does not wait, nor one that finds an empty worker elsewhere.
+        """
         released = []
         for name, worker in list(self.reserved.items()):
             task = worker.reserved_for
-            waits = task is not None and task.state is State.READY
+            waits = task is not None and task.state is State.READY and may_launch(task.stage)
+            if waits and worker.load:
+                waits = not any(self._is_free_for(task, other) for other in self._scheduler.workers.values())
             has_it = task is not None and task.state is State.PENDING and worker.running.get(task.id) is task
             if not waits and not has_it:
                 worker.reserved_for = None
                 del self.reserved[name]
                 released.append(worker)
         return released
+
+    def _is_free_for(self, task: TaskState | None, worker: WorkerState) -> bool:
+        """Whether a worker is empty, and a task may have it."""
+        group = None if task is None else task.group
+        return not worker.load and worker.reserved_for is None and group is not None and group.allows(worker.name)
 
     def find_worker(self, task: TaskState, group: Group, version: int) -> WorkerState | None:
         """An empty worker for a task, which is reserved for it then. If there is none, one is emptied."""
