@@ -83,7 +83,7 @@ def test_tasks_queued_behind_a_long_one_move_to_an_idle_worker() -> None:
     assert world.leftovers() == []
 
 
-def test_a_job_is_cancelled_while_tasks_run_and_their_slots_stay_taken_until_they_end() -> None:
+def test_a_job_is_cancelled_while_tasks_run_and_their_slots_stay_taken_until_they_are_interrupted() -> None:
     world = World(1, workers=1, concurrency=2, duration=lambda *_: 10.0)
     run = world.submit(Job().stage(work, [Item(index) for index in range(4)]).job)
     world.sleep(5.0)
@@ -95,7 +95,7 @@ def test_a_job_is_cancelled_while_tasks_run_and_their_slots_stay_taken_until_the
     started = world.time.now()
     again = world.run(Job().stage(work, [Item(1)]).job)
     assert again.settled[0].result[0] == 1
-    assert world.time.now() - started == pytest.approx(4.5 + 10.0, abs=0.2)
+    assert world.time.now() - started == pytest.approx(world.config.cancel_grace - 0.5 + 10.0, abs=0.2)
     assert world.leftovers() == []
 
 

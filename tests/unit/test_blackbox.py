@@ -10,10 +10,10 @@ import pytest
 
 from bndl.errors import LastTask
 from bndl.execute.blackbox import BlackBox, BlackBoxReader
-from bndl.execute.definitions import Definition, Tenancy
-from bndl.execute.outbox import Outbox
+from bndl.execute.definitions import Definition
 from bndl.execute.slots import Prepared
 from bndl.net.messages import Attempt, Define
+from tests.unit.attempts import Bench
 
 STAGE = 7
 NUMBER = (STAGE << 32) + 3
@@ -36,9 +36,8 @@ def define(stage: str = "work", job: str = "census") -> Definition:
 
 
 def prepare(index: int = 3, number: int = 2, definition: Definition | None = None, started: float = 10.0) -> Prepared:
-    outbox = Outbox(lambda: 0.0, lambda _: None, lambda _: None)
     attempt = Attempt((STAGE << 32) + index, number, b"")
-    prepared = Prepared(Tenancy("driver", outbox), definition or define(), attempt)
+    prepared = Prepared(Bench().tenancy, definition or define(), attempt)
     prepared.started = started
     return prepared
 

@@ -134,7 +134,7 @@ def test_of_a_process_that_was_asked_only_the_threads_of_tasks_are_shown() -> No
 
 
 def test_the_frames_of_the_slot_are_left_out() -> None:
-    frames = ('task.py", line 1 in crash', 'blackbox.py", line 2 in _execute_and_note', 'slots.py", line 3 in _work')
+    frames = ('task.py", line 1 in crash', 'runner.py", line 2 in _call_task', 'slots.py", line 3 in _work')
     dump = FATAL + "Current thread 0x1 (most recent call first):\n" + "".join(f'  File "{each}\n' for each in frames)
     assert pick_stacks(dump, set()).splitlines()[-1] == '  File "task.py", line 1 in crash'
 

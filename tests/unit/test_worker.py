@@ -2,78 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bndl.config import Config
 from bndl.errors import InputFailed
 from bndl.execute.failures import rebuild
 from bndl.execute.payloads import Packer, unpack
 from bndl.execute.refs import Ref, Results
-from bndl.execute.store import Store
-from bndl.execute.worker import Worker
 from bndl.net import messages
-from bndl.net.memory import MemoryNetwork, VirtualTime
-from bndl.net.messages import Finished, Message, NodeInfo, Result, encode
-from bndl.testing.nodes import NodeLoop, VirtualParts
-
-CONFIG = Config(inline_bytes=100)
-STAGE = 7
-TASK = STAGE << 32
-
-#: What the function of the task is to do in the middle of its work.
-meanwhile: list[Callable[[], object]] = []
-
-
-def return_much(_item: object) -> bytes:
-    for action in meanwhile:
-        action()
-    return bytes(1000)
-
-
-class Bench:
-    """One worker and what it sends, without peers."""
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        meanwhile.clear()
-        self.time = VirtualTime()
-        loop = NodeLoop(self.time)
-        self.parts = VirtualParts(loop, lambda _: seconds)
-        self.store = Store(CONFIG.store_bytes)
-        info = NodeInfo("worker", "worker", "1", {}, 1)
-        self.worker = Worker(MemoryNetwork(self.time, 1).fabric("worker"), info, self.parts, CONFIG, self.store)
-        self.sent: list[Message] = []
-        self.worker.peers.send = lambda _to, message, **_: self.sent.append(message)  # type: ignore[method-assign]
-
-    def receive(self, *received: Message) -> None:
-        for message in received:
-            self.worker.message_received("driver", message)
-
-    def lose_driver(self) -> None:
-        self.worker.peer_lost("driver", "the test says so")
-
-    @property
-    def results(self) -> list[Result]:
-        """What was reported."""
-        return [each for message in self.sent if isinstance(message, Finished) for each in message.results]
-
-    @property
-    def kinds(self) -> list[int]:
-        """How the attempts ended that were reported."""
-        return [each.kind for each in self.results]
-
-
-def define(function: Any = return_much, *, fetched: bool = False) -> messages.Define:
-    payload = b"" if fetched else Packer().pack(function)
-    return messages.Define(STAGE, "job", "stage", payload, calls=False, kept=False)
-
-
-def launch(number: int = 1) -> messages.Launch:
-    return messages.Launch(STAGE, [messages.Attempt(TASK, number, Packer().pack("item"))])
+from bndl.net.messages import Message, encode
+from tests.unit.workers import STAGE, TASK, WorkerBench, define, launch, meanwhile
 
 
 def test_a_large_result_is_stored_until_its_stage_is_forgotten() -> None:
-    bench = Bench()
+    bench = WorkerBench()
     bench.receive(define(), launch())
     bench.time.run(1.0)
     assert (bench.kinds, len(bench.store)) == ([0], 1)
@@ -82,7 +24,7 @@ def test_a_large_result_is_stored_until_its_stage_is_forgotten() -> None:
 
 
 def test_a_result_for_a_driver_that_was_lost_in_the_meantime_is_not_kept() -> None:
-    bench = Bench()
+    bench = WorkerBench()
     meanwhile.append(bench.lose_driver)
     bench.receive(define(), launch())
     bench.time.run(1.0)
@@ -90,7 +32,7 @@ def test_a_result_for_a_driver_that_was_lost_in_the_meantime_is_not_kept() -> No
 
 
 def test_what_a_lost_driver_wanted_is_not_done_in_the_name_of_its_next_tenancy() -> None:
-    bench = Bench(seconds=1.0)
+    bench = WorkerBench(seconds=1.0)
     bench.receive(define(), launch(1))
     bench.time.run(0.5)
     bench.lose_driver()
@@ -100,7 +42,7 @@ def test_what_a_lost_driver_wanted_is_not_done_in_the_name_of_its_next_tenancy()
 
 
 def test_a_result_of_a_stage_that_was_forgotten_in_the_meantime_is_not_kept() -> None:
-    bench = Bench()
+    bench = WorkerBench()
     meanwhile.append(lambda: bench.receive(messages.Forget([STAGE])))
     bench.receive(define(), launch())
     bench.time.run(1.0)
@@ -108,21 +50,21 @@ def test_a_result_of_a_stage_that_was_forgotten_in_the_meantime_is_not_kept() ->
 
 
 def test_a_queued_attempt_of_a_forgotten_stage_is_given_up() -> None:
-    bench = Bench(seconds=1.0)
+    bench = WorkerBench(seconds=1.0)
     bench.receive(define(), launch(), messages.Forget([STAGE]))
     bench.time.run(5.0)
     assert bench.kinds == [3]
 
 
 def test_attempts_of_a_stage_that_is_not_known_are_given_up() -> None:
-    bench = Bench()
+    bench = WorkerBench()
     bench.receive(launch())
     bench.time.run(1.0)
     assert bench.kinds == [3]
 
 
 def test_a_driver_that_is_lost_before_it_gave_the_function_is_not_told_of_a_failure() -> None:
-    bench = Bench()
+    bench = WorkerBench()
     bench.receive(define(fetched=True), launch())
     bench.lose_driver()
     bench.time.run(1.0)
@@ -130,7 +72,7 @@ def test_a_driver_that_is_lost_before_it_gave_the_function_is_not_told_of_a_fail
 
 
 def test_a_call_whose_result_is_too_large_for_a_message_is_answered() -> None:
-    bench = Bench()
+    bench = WorkerBench()
 
     def send(_to: str, message: Message, **_: bool) -> None:
         if len(encode(message)) > 2000:
@@ -170,13 +112,13 @@ def launch_with(item: Any, sources: Sequence[tuple[str, Sequence[int]]]) -> mess
     return messages.Launch(STAGE, [messages.Attempt(TASK, 1, Packer().pack(item, with_refs=True), sources)])
 
 
-def keep_three(bench: Bench) -> None:
+def keep_three(bench: WorkerBench) -> None:
     for index in range(3):
         bench.store.put(("driver", messages.Space.RESULT, EARLIER.first_task + index), Packer().pack(index))
 
 
 def test_a_list_of_results_leaves_out_those_that_there_are_none_of() -> None:
-    bench = Bench()
+    bench = WorkerBench()
     keep_three(bench)
     numbers = [EARLIER.first_task + index for index in range(5)]
     sources = [("worker", numbers[:3]), ("", numbers[3:])]
@@ -187,14 +129,14 @@ def test_a_list_of_results_leaves_out_those_that_there_are_none_of() -> None:
 
 
 def test_a_list_of_results_of_which_there_are_none_is_empty() -> None:
-    bench = Bench()
+    bench = WorkerBench()
     bench.receive(define(take), launch_with(Results(EARLIER, range(2)), [("", [3 << 32, (3 << 32) + 1])]))
     bench.time.run(1.0)
     assert unpack(bench.results[0].payload) == []
 
 
 def test_a_single_ref_to_a_result_that_there_is_none_of_raises_in_the_task() -> None:
-    bench = Bench()
+    bench = WorkerBench()
     bench.receive(define(take), launch_with((0, Ref(EARLIER, 4)), [("", [EARLIER.first_task + 4])]))
     bench.time.run(1.0)
     (result,) = bench.results

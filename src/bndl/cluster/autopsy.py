@@ -8,8 +8,10 @@ import signal
 from collections.abc import Collection, Sequence
 
 from bndl.execute.blackbox import MACHINERY
+from bndl.execute.parts import ENDS_BECAUSE, EXIT_STUCK
+from bndl.execute.watchdog import EXIT_HELD
 
-__all__ = ["FAULTS", "describe_exit", "find_fatal", "pick_stacks", "signal_name"]
+__all__ = ["FAULTS", "describe_exit", "find_fatal", "find_own_reason", "pick_stacks", "signal_name"]
 
 #: Signals at which faulthandler writes the stacks.
 FAULTS = {"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV"}
@@ -32,6 +34,22 @@ def describe_exit(code: int) -> str:
     """What an exit code of ``subprocess`` says, for people."""
     name = signal_name(code)
     return f"its process was ended by {name}" if name else f"its process ended with exit code {code}"
+
+
+def find_own_reason(code: int, lines: Sequence[str], *, dumped: bool) -> str:
+    """Why a process ended itself because of a task; empty if it did not.
+
+    Args:
+        code: its exit code.
+        lines: the last lines it wrote.
+        dumped: whether it left stacks.
+    """
+    if code == EXIT_STUCK:
+        said = [line.removeprefix(ENDS_BECAUSE) for line in lines if line.startswith(ENDS_BECAUSE)]
+        return said[-1] if said else ""
+    if code == EXIT_HELD and dumped:
+        return "a task did not end after it was cancelled or out of time, and it held the interpreter's lock"
+    return ""
 
 
 def find_fatal(lines: Sequence[str]) -> tuple[list[str], str]:

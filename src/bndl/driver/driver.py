@@ -27,6 +27,7 @@ from bndl.driver.places import score_places
 from bndl.driver.requests import Requests
 from bndl.driver.settling import Settling
 from bndl.driver.tasks import Task
+from bndl.driver.voices import Voices
 from bndl.driver.waiters import Waiters, crash_error, error_of
 from bndl.errors import BndlError, TaskCancelled, UserError
 from bndl.execute import failures
@@ -110,6 +111,7 @@ class Driver:
             messages.Fetched: self._on_answer,
             messages.Finished: self._on_finished,
             messages.Returned: self._on_returned,
+            messages.Said: Voices(self._stages).heard,
         }
 
     def start(self) -> None:

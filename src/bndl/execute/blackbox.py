@@ -35,7 +35,7 @@ __all__ = ["MACHINERY", "STACK_SIGNAL", "BlackBox", "BlackBoxReader"]
 STACK_SIGNAL: int | None = getattr(signal, "SIGRTMAX", None)
 
 #: In the stack of a slot: this frame and those further out are the same for all tasks.
-MACHINERY = " in _execute_and_note"
+MACHINERY = " in _call_task"
 
 _ATTEMPT = struct.Struct("<QdIB")
 _STATE = _ATTEMPT.size - 1
@@ -91,10 +91,13 @@ class BlackBox:
         fd: the open file of the box.
         slots: how many slots it has records for.
         driver: the one that started the worker.
+
+    Attributes:
+        fd: the open file.
     """
 
     def __init__(self, fd: int, slots: int, driver: str) -> None:
-        self._fd = fd
+        self.fd = fd
         self._driver = driver
         self._map = mmap.mmap(fd, max(slots, 1) * _RECORD)
         self._count = slots
@@ -103,9 +106,9 @@ class BlackBox:
 
     def catch_stacks(self) -> None:
         """Have the stacks of all threads written into the box when the process fails, or when it is asked to."""
-        faulthandler.enable(self._fd, all_threads=True)
+        faulthandler.enable(self.fd, all_threads=True)
         if STACK_SIGNAL is not None:
-            faulthandler.register(STACK_SIGNAL, self._fd, all_threads=True, chain=False)
+            faulthandler.register(STACK_SIGNAL, self.fd, all_threads=True, chain=False)
 
     def recording(self, execute: Callable[[Prepared], None]) -> Callable[[Prepared], None]:
         """``execute``, but what the calling thread executes is noted meanwhile."""

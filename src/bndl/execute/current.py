@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import threading
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from bndl.errors import InvalidOption, TaskCancelled
+from bndl.errors import InvalidOption
+from bndl.execute.border import LEFT
 
-__all__ = ["CurrentTask", "abandoned", "check_cancelled", "current_task", "current_worker", "running"]
+if TYPE_CHECKING:
+    from bndl.execute.slots import Prepared
+
+__all__ = ["CurrentTask", "check_cancelled", "current", "current_task", "current_worker", "running"]
 
 
 class CurrentTask(msgspec.Struct, frozen=True):
-    """The attempt that this thread executes.
+    """The attempt that the caller runs in.
 
     Attributes:
         job: the job's name.
@@ -38,10 +43,14 @@ class CurrentTask(msgspec.Struct, frozen=True):
         return f"{self.stage}[{self.index}]"
 
 
-#: What this thread is running, as attribute ``task``.
-running = threading.local()
-#: Attempts that run and that nobody waits for any more, as (driver, task, attempt).
-abandoned: set[tuple[str, int, int]] = set()
+#: The attempt that this context executes. A copy of the context may live longer than the attempt.
+current: ContextVar[Prepared | None] = ContextVar("bndl_current", default=None)
+
+
+def running() -> Prepared | None:
+    """The attempt that the caller runs in, if it does."""
+    prepared = current.get(None)
+    return None if prepared is None or prepared.phase == LEFT else prepared
 
 
 def current_task() -> CurrentTask:
@@ -50,11 +59,15 @@ def current_task() -> CurrentTask:
     Raises:
         InvalidOption: the caller does not run in a task.
     """
-    task: CurrentTask | None = getattr(running, "task", None)
-    if task is None:
+    prepared = running()
+    if prepared is None:
         text = "this code does not run in a task; current_task() and current_worker() only have a meaning there"
         raise InvalidOption(text)
-    return task
+    define = prepared.definition.message
+    task, number = prepared.key
+    tenancy = prepared.tenancy
+    index = task & 0xFFFFFFFF
+    return CurrentTask(define.job_name, define.stage_name, index, number, tenancy.worker, tenancy.driver, task)
 
 
 def current_worker() -> str:
@@ -69,8 +82,8 @@ def check_cancelled() -> None:
 
     Raises:
         TaskCancelled: to be let through.
+        TaskTimeout: it has run for longer than its timeout; to be let through, too.
     """
-    task: CurrentTask | None = getattr(running, "task", None)
-    if task is not None and (task.driver, task.number, task.attempt) in abandoned:
-        text = f"{task.name} was cancelled: nobody waits for its result any more"
-        raise TaskCancelled(text)
+    prepared = running()
+    if prepared is not None and prepared.stop is not None:
+        raise prepared.stop.error.with_traceback(None)

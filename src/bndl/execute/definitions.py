@@ -10,8 +10,11 @@ from bndl.execute.payloads import unpack
 from bndl.net.messages import Attempt, Define
 
 if TYPE_CHECKING:
+    from bndl.execute.border import Border
     from bndl.execute.gathering import Gathering
+    from bndl.execute.lines import Lines
     from bndl.execute.outbox import Outbox
+    from bndl.execute.slots import Prepared
 
 __all__ = ["Definition", "Tenancy"]
 
@@ -72,17 +75,42 @@ class Tenancy:
 
     Attributes:
         driver: the driver's name.
+        worker: the worker's name.
         outbox: results on their way to it.
+        lines: what tasks said, on its way to it.
         definitions: its stages, by number.
         gathering: attempts whose inputs are being fetched, by (task, number), each with its definition.
-        running: attempts that are executing, by (task, number).
+        attempts: attempts that are queued or executing, by (task, number).
         gone: whether the driver is gone, so that nobody waits for results.
     """
 
-    def __init__(self, driver: str, outbox: Outbox) -> None:
+    def __init__(self, driver: str, worker: str, border: Border, lines: Lines, outbox: Outbox) -> None:
         self.driver = driver
+        self.worker = worker
+        self.lines = lines
         self.outbox = outbox
         self.definitions: dict[int, Definition] = {}
         self.gathering: dict[tuple[int, int], tuple[Definition, Gathering]] = {}
-        self.running: dict[tuple[int, int], None] = {}
+        self.attempts: dict[tuple[int, int], Prepared] = {}
         self.gone = False
+        self._border = border
+
+    def write(self, prepared: Prepared, source: str, text: str) -> None:
+        """An attempt printed something. Called by its code."""
+        shielded = self._border.shield(prepared)
+        try:
+            if not self.gone:
+                self.lines.write(prepared, source, text)
+        finally:
+            if shielded:
+                self._border.unshield(prepared)
+
+    def say(self, prepared: Prepared, source: str, level: int, text: str) -> None:
+        """An attempt logged something. Called by its code."""
+        shielded = self._border.shield(prepared)
+        try:
+            if not self.gone:
+                self.lines.say(prepared, source, level, text)
+        finally:
+            if shielded:
+                self._border.unshield(prepared)

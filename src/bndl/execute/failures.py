@@ -53,7 +53,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Failure)
 
 
-def describe(error: BaseException, skip_frames: int = 0) -> bytes:
+def describe(error: BaseException, skip_frames: int = 0, stack: str = "") -> bytes:
     """An exception in a form that always travels, and in a message, so it is not large.
 
     The user's code that it calls may raise what it wants; only ``TaskInterrupted`` is let through.
@@ -61,9 +61,10 @@ def describe(error: BaseException, skip_frames: int = 0) -> bytes:
     Args:
         error: the exception.
         skip_frames: how many of the outermost frames are bndl's own and of no use to the user.
+        stack: where the code is that it is about, if it was not raised there.
     """
     try:
-        return _describe(error, skip_frames)
+        return _describe(error, skip_frames, stack)
     except TaskInterrupted:
         raise
     except BaseException as inner:  # noqa: BLE001 - a metaclass, or properties in the place of what all exceptions have
@@ -72,7 +73,7 @@ def describe(error: BaseException, skip_frames: int = 0) -> bytes:
         return _encoder.encode(Failure("exception", text, text, bases=(*bases, "builtins.BaseException")))
 
 
-def _describe(error: BaseException, skip_frames: int) -> bytes:
+def _describe(error: BaseException, skip_frames: int, stack: str) -> bytes:
     trace = error.__traceback__
     for _ in range(skip_frames):
         if trace is not None and trace.tb_next is not None:
@@ -94,6 +95,8 @@ def _describe(error: BaseException, skip_frames: int) -> bytes:
     except BaseException:  # noqa: BLE001 - the user's __str__ or __repr__ again
         lines = [*traceback.format_tb(trace), f"{name}: {text}\n"]
     bases = tuple(_qualified_name(base) for base in kind.__mro__ if issubclass(base, BaseException))
+    if stack:
+        lines = ["Traceback of where it was (most recent call last):\n", stack, f"{name}: {text}\n"]
     text = cut(plain(text), _MOST_TEXT)
     shown = cut_middle(plain("".join(lines)), _MOST_TRACE)
     return _encoder.encode(Failure(name, text, shown, _pickle(error), bases))

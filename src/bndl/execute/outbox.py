@@ -1,4 +1,7 @@
-"""Results on their way to a driver: many small ones go in one message, and none waits for long."""
+"""Results on their way to a driver: many small ones go in one message, and none waits for long.
+
+What tasks said is sent before the results that come after it.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,21 @@ class Outbox:
     Args:
         now: the clock.
         send: sends a message to the driver.
+        before: called before results are sent, with whether further tasks are queued.
         schedule_flush: called when the outbox gets its first result, to have ``flush`` called after ``DELAY``: the
             thread that added it may be busy with the next task by then.
     """
 
     def __init__(
-        self, now: Callable[[], float], send: Callable[[Message], None], schedule_flush: Callable[[Outbox], None]
+        self,
+        now: Callable[[], float],
+        send: Callable[[Message], None],
+        before: Callable[[bool], None],
+        schedule_flush: Callable[[], None],
     ) -> None:
         self._now = now
         self._send = send
+        self._before = before
         self._schedule_flush = schedule_flush
         self._lock = threading.Lock()
         self._results: list[Result] = []
@@ -53,21 +62,22 @@ class Outbox:
             self._size += len(result.payload)
             full = len(self._results) >= MOST or self._size >= MOST_BYTES
             if not more or full or self._now() - self._since >= DELAY:
-                self._flush()
+                self._flush(more=more)
                 return
             if self._flush_scheduled:
                 return
             self._flush_scheduled = True
-        self._schedule_flush(self)
+        self._schedule_flush()
 
     def flush(self) -> None:
         """Send what there is; called after ``DELAY``."""
         with self._lock:
             self._flush_scheduled = False
-            self._flush()
+            self._flush(more=False)
 
-    def _flush(self) -> None:
+    def _flush(self, *, more: bool) -> None:
         if self._results:
+            self._before(more)
             results, self._results = self._results, []
             self._size = 0
             self._send(Finished(results))

@@ -11,12 +11,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
-import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from secrets import token_hex
 
 import msgspec
@@ -24,19 +22,17 @@ import msgspec
 from bndl import _version
 from bndl.config import Config
 from bndl.execute.blackbox import BlackBox
+from bndl.execute.capture import Capture
+from bndl.execute.parts import ThreadParts
 from bndl.execute.search_path import take_over
-from bndl.execute.slots import Prepared, ThreadSlots
 from bndl.execute.store import Store
 from bndl.execute.worker import Worker
-from bndl.loop import ThreadLoop
 from bndl.net.messages import NodeInfo
 from bndl.net.names import NodeName, machine_name
 from bndl.net.peers import own_versions
 from bndl.net.zenoh import ZenohFabric
 
-__all__ = ["BOOT", "ThreadParts", "WorkerSettings", "main", "visible_peers"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["BOOT", "WorkerSettings", "main", "visible_peers"]
 
 #: The program of the process. The first line is read without a buffer, so that what follows it is left to ``main``.
 BOOT = """\
@@ -85,44 +81,9 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     box: int = -1
 
 
-class ThreadParts:
-    """What a real worker is made of: two loops and slots, all threads.
-
-    Args:
-        box: notes what the slots execute.
-    """
-
-    def __init__(self, box: BlackBox | None = None) -> None:
-        self._box = box
-        self.loop = ThreadLoop("bndl-worker", _end)
-        self.bulk_loop = ThreadLoop("bndl-bulk", _end)
-
-    def make_slots(self, count: int, execute: Callable[[Prepared], None]) -> ThreadSlots:
-        """Room for ``count`` tasks."""
-        if self._box is not None:
-            execute = self._box.recording(execute)
-        slots = ThreadSlots(count, self.loop.now, execute)
-        slots.start()
-        return slots
-
-    def run_beside(self, call: Callable[[], None]) -> None:
-        """Run a call from a peer beside the tasks."""
-        threading.Thread(target=call, name="bndl-call", daemon=True).start()
-
-    def start(self) -> None:
-        """Start the loops."""
-        self.loop.start()
-        self.bulk_loop.start()
-
-
 def visible_peers() -> list[str]:
     """Whom the worker of this process is connected to. For calls from other nodes."""
     return [name for worker in _workers for name in worker.peers.names]
-
-
-def _end(_: BaseException) -> None:
-    """A loop broke, and was logged: a worker that cannot answer is better gone, so that its work goes elsewhere."""
-    os._exit(1)
 
 
 def _tie_to_parent(parent: int) -> None:
@@ -134,10 +95,10 @@ def _tie_to_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _open_box(settings: WorkerSettings) -> BlackBox | None:
+def _open_box(settings: WorkerSettings, capture: Capture) -> BlackBox | None:
     """The black box that was handed down; without one, stacks go to standard error."""
     if settings.box < 0:
-        faulthandler.enable()
+        faulthandler.enable(capture.file)
         return None
     os.set_inheritable(settings.box, False)  # noqa: FBT003 - it is for this process, and not for what tasks start
     driver = str(NodeName(machine_name(), "driver", settings.parent, settings.context, 0))
@@ -168,11 +129,13 @@ def main() -> None:
         return
     settings = msgspec.json.decode(line, type=WorkerSettings)
     _tie_to_parent(settings.parent)
-    box = _open_box(settings)
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    capture = Capture()
+    box = _open_box(settings, capture)
+    capture.install()
     take_over(settings.path)
-    parts = ThreadParts(box)
+    parts = ThreadParts(capture, box, settings.config.stop_timeout)
     worker, fabric = make_worker(settings, parts)
+    parts.close = fabric.close
     lifeline = os.dup(sys.stdin.fileno())
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device; tasks that read standard input get its end
         os.dup2(nothing.fileno(), sys.stdin.fileno())

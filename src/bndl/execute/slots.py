@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from bndl.execute.border import QUEUED
 from bndl.net.messages import Attempt
 
 if TYPE_CHECKING:
+    from bndl.execute.border import Stop
     from bndl.execute.definitions import Definition, Tenancy
+    from bndl.execute.lines import Rest
 
 __all__ = ["Prepared", "Slots", "ThreadSlots"]
+
+
+logger = logging.getLogger(__name__)
 
 
 class Prepared:
@@ -22,12 +29,29 @@ class Prepared:
         tenancy: of the driver that wants it, as it was when the attempt was launched.
         definition: of its stage, as it was then.
         attempt: the attempt.
+        key: its task and its number.
         inputs: what was fetched for it, by task.
         fetched: how many bytes came from other nodes.
         started: when it began, on the worker's clock; set by the slots.
+        phase: on which side of the border it is; see ``border``.
+        stop: that it is to end; None as long as it may go on.
+        thread: which thread executes it; set by the slots.
+        voice: what it printed and did not end with a new line, by ``stdout`` and ``stderr``; None if it never printed.
     """
 
-    __slots__ = ("attempt", "definition", "fetched", "inputs", "started", "tenancy")
+    __slots__ = (
+        "attempt",
+        "definition",
+        "fetched",
+        "inputs",
+        "key",
+        "phase",
+        "started",
+        "stop",
+        "tenancy",
+        "thread",
+        "voice",
+    )
 
     def __init__(
         self,
@@ -40,14 +64,24 @@ class Prepared:
         self.tenancy = tenancy
         self.definition = definition
         self.attempt = attempt
+        self.key = (attempt.task, attempt.number)
         self.inputs = inputs
         self.fetched = fetched
         self.started = 0.0
+        self.phase = QUEUED
+        self.stop: Stop | None = None
+        self.thread = 0
+        self.voice: dict[str, Rest] | None = None
 
     @property
     def driver(self) -> str:
         """Who wants it."""
         return self.tenancy.driver
+
+    @property
+    def name(self) -> str:
+        """The task's name, such as ``parse[3]``."""
+        return f"{self.definition.message.stage_name}[{self.attempt.task & 0xFFFFFFFF}]"
 
 
 class Slots(Protocol):
@@ -69,13 +103,21 @@ class ThreadSlots:
 
     Args:
         count: how many attempts run at the same time.
-        now: the clock.
-        execute: runs one attempt. Must not raise.
+        begin: is told of each attempt before it is executed.
+        execute: executes one attempt.
+        on_crash: called in the thread if one of the two raises, which is a bug: no more attempts are taken then.
     """
 
-    def __init__(self, count: int, now: Callable[[], float], execute: Callable[[Prepared], None]) -> None:
-        self._now = now
+    def __init__(
+        self,
+        count: int,
+        begin: Callable[[Prepared], None],
+        execute: Callable[[Prepared], None],
+        on_crash: Callable[[BaseException], None],
+    ) -> None:
+        self._begin = begin
         self._execute = execute
+        self._on_crash = on_crash
         self._queue: deque[Prepared] = deque()
         self._filled = threading.Condition()
         self._threads = [
@@ -114,6 +156,7 @@ class ThreadSlots:
 
     def _work(self) -> None:
         queue = self._queue
+        thread = threading.get_ident()
         while True:
             try:
                 prepared = queue.popleft()  # without the lock: this is done for every task
@@ -122,5 +165,11 @@ class ThreadSlots:
                     while not queue:
                         self._filled.wait()
                 continue
-            prepared.started = self._now()
-            self._execute(prepared)
+            prepared.thread = thread
+            try:
+                self._begin(prepared)
+                self._execute(prepared)
+            except BaseException as error:  # where the thread ends; nobody else would hear of it
+                logger.exception("a slot crashed")
+                self._on_crash(error)
+                return

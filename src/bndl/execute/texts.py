@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["cut", "cut_middle", "plain"]
+__all__ = ["cut", "cut_middle", "mark", "plain"]
 
 
 def plain(text: str) -> str:
@@ -12,14 +12,19 @@ def plain(text: str) -> str:
     return str.encode(text, "utf-8", "backslashreplace").decode()
 
 
+def mark(count: int) -> str:
+    """What stands in the place of text that was left out."""
+    return f"... ({count:,} characters more)"
+
+
 def cut(text: str, length: int) -> str:
-    """The text, or its beginning with a mark of what was left out."""
-    return text if len(text) <= length else f"{text[:length]}... ({len(text) - length:,} characters more)"
+    """The text, or its beginning with a mark."""
+    return text if len(text) <= length else text[:length] + mark(len(text) - length)
 
 
 def cut_middle(text: str, length: int) -> str:
-    """The text, or its beginning and its end with a mark of what was left out between them."""
+    """The text, or its beginning and its end with a mark between them."""
     if len(text) <= length:
         return text
     half = length // 2
-    return f"{text[:half]}\n... ({len(text) - 2 * half:,} characters more) ...\n{text[-half:]}"
+    return f"{text[:half]}\n{mark(len(text) - 2 * half)} ...\n{text[-half:]}"

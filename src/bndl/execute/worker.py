@@ -7,23 +7,27 @@ Messages are handled on the node's loop; tasks run in slots. What a driver sent 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from bndl.config import Config
-from bndl.errors import ResultTooLarge
-from bndl.execute import current, failures
-from bndl.execute.current import CurrentTask
+from bndl.errors import TaskInterrupted
+from bndl.execute import failures
+from bndl.execute.border import INSIDE, SHIELDED, Border
 from bndl.execute.definitions import Definition, Tenancy
 from bndl.execute.gathering import Gathering
-from bndl.execute.outbox import DELAY, Outbox
+from bndl.execute.interrupter import Interrupter
+from bndl.execute.lines import DELAY as LINES_DELAY
+from bndl.execute.lines import Limit, Lines
+from bndl.execute.outbox import DELAY as OUTBOX_DELAY
+from bndl.execute.outbox import Outbox
 from bndl.execute.payloads import Packer, unpack
-from bndl.execute.refs import NO_RESULT, provided
+from bndl.execute.runner import ABANDONED, INPUTS_MISSING, Runner
 from bndl.execute.search_path import take_over
 from bndl.execute.slots import Prepared, Slots
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
+from bndl.execute.watchdog import Timer, Watchdog
 from bndl.loop import Loop
 from bndl.net import messages
 from bndl.net.calls import Calls
@@ -34,8 +38,6 @@ from bndl.net.peers import Peers
 __all__ = ["Worker", "WorkerParts"]
 
 logger = logging.getLogger(__name__)
-
-SUCCEEDED, FAILED, INPUTS_MISSING, ABANDONED = range(4)
 
 
 class WorkerParts(Protocol):
@@ -49,8 +51,31 @@ class WorkerParts(Protocol):
     def bulk_loop(self) -> Loop:
         """Its store is served on this."""
 
-    def make_slots(self, count: int, execute: Callable[[Prepared], None]) -> Slots:
-        """Room for ``count`` tasks."""
+    @property
+    def watch_loop(self) -> Loop:
+        """What is cancelled or out of time is seen to on this."""
+
+    @property
+    def timer(self) -> Timer:
+        """Ends it if it cannot do so itself."""
+
+    def make_slots(self, count: int, begin: Callable[[Prepared], None], execute: Callable[[Prepared], None]) -> Slots:
+        """Room for ``count`` tasks. Each is begun and executed."""
+
+    def interrupt(self, prepared: Prepared, exception: type[TaskInterrupted]) -> None:
+        """Have an exception come up in an attempt that is executing."""
+
+    def withdraw(self, prepared: Prepared) -> None:
+        """Take back the exception that has not come up in an attempt yet."""
+
+    def tidy(self, is_alone: Callable[[], bool]) -> None:
+        """An attempt is over: put back what it changed, if no other is executing, which may have done it."""
+
+    def pause(self) -> None:
+        """Let the network have its turn."""
+
+    def end(self, reason: str, where: str) -> None:
+        """End the process, for a reason that is about this place in the user's code. What was sent still arrives."""
 
     def run_beside(self, call: Callable[[], None]) -> None:
         """Run a call from a peer beside the tasks."""
@@ -79,7 +104,9 @@ class Worker:
         self.peers = Peers(parts.loop, fabric, info, self, config.hello_interval)
         self.store = store
         self._loop = parts.loop
-        self._run_beside = parts.run_beside
+        self._parts = parts
+        self._tidy = parts.tidy
+        self._alone = self._is_alone
         self._config = config
         self._tenancies: dict[str, Tenancy] = {}
         self._calls = Calls(parts.loop, self.peers.send, self.peers.is_connected, config.lease)
@@ -91,8 +118,14 @@ class Worker:
             timeout=config.fetch_timeout,
             chunk_bytes=config.chunk_bytes,
         )
-        self._slots = parts.make_slots(info.concurrency, self.execute)
-        self._local = threading.local()
+        self._limit = Limit(parts.loop.now)
+        self._border = Border(parts.interrupt, parts.withdraw)
+        watchdog = Watchdog(parts.timer, parts.loop.now)
+        self._interrupter = Interrupter(
+            parts.watch_loop, self._border, watchdog, config.cancel_grace, self._give_up, shared=info.concurrency > 1
+        )
+        self._runner = Runner(store, config, parts.loop.now, self._border, self._interrupter, watchdog)
+        self._slots = parts.make_slots(info.concurrency, self._runner.begin, self.execute)
         self._handlers: dict[type, Callable[[str, Any], None]] = {
             messages.Abandon: self._on_abandon,
             messages.Answer: self._on_answer,
@@ -122,9 +155,10 @@ class Worker:
             tenancy.gone = True
             for definition in tenancy.definitions.values():
                 definition.forgotten = True
-            self._slots.take_back(name, None)
-            for task, number in list(tenancy.running):  # the slots go on meanwhile
-                current.abandoned.add((name, task, number))
+            for prepared in self._slots.take_back(name, None):
+                del tenancy.attempts[prepared.key]
+            for prepared in list(tenancy.attempts.values()):  # the slots go on meanwhile
+                self._interrupter.abandon(prepared)
             self.store.drop_where(lambda key: key[0] == name)
         self._calls.lose(name)
 
@@ -143,12 +177,26 @@ class Worker:
     def _tenancy(self, driver: str) -> Tenancy:
         tenancy = self._tenancies.get(driver)
         if tenancy is None:
-            outbox = Outbox(self._loop.now, lambda message: self.peers.send(driver, message), self._schedule_flush)
-            tenancy = self._tenancies[driver] = Tenancy(driver, outbox)
+            tenancy = self._tenancies[driver] = self._make_tenancy(driver)
         return tenancy
 
-    def _schedule_flush(self, outbox: Outbox) -> None:
-        self._loop.post(lambda: self._loop.call_later(DELAY, outbox.flush))
+    def _make_tenancy(self, driver: str) -> Tenancy:
+        def send(message: Message) -> None:
+            self.peers.send(driver, message)
+
+        def flush_lines(more: bool) -> None:  # noqa: FBT001 - the outbox's callback
+            lines.flush(everything=not more)
+
+        now = self._loop.now
+        lines = Lines(
+            self._limit, now, send, lambda: self._call_later(LINES_DELAY, lines.flush_later), self._parts.pause
+        )
+        outbox = Outbox(now, send, flush_lines, lambda: self._call_later(OUTBOX_DELAY, outbox.flush))
+        return Tenancy(driver, self.name, self._border, lines, outbox)
+
+    def _call_later(self, delay: float, callback: Callable[[], object]) -> None:
+        """From any thread."""
+        self._loop.post(lambda: self._loop.call_later(delay, callback))
 
     # Messages
 
@@ -189,7 +237,12 @@ class Worker:
                 tenancy.gathering[(attempt.task, attempt.number)] = (definition, gathering)
                 gathering.start()
         if prepared:
-            self._slots.put(prepared)
+            self._put(tenancy, prepared)
+
+    def _put(self, tenancy: Tenancy, attempts: Sequence[Prepared]) -> None:
+        for prepared in attempts:
+            tenancy.attempts[prepared.key] = prepared
+        self._slots.put(attempts)
 
     def _on_gathered(self, gathering: Gathering) -> None:
         attempt = gathering.attempt
@@ -205,7 +258,7 @@ class Worker:
         else:
             prepared = Prepared(tenancy, entry[0], attempt, gathering.inputs, gathering.fetched)
             prepared.attempt = gathering.complete_attempt()
-            self._slots.put([prepared])
+            self._put(tenancy, [prepared])
 
     def _on_take_back(self, driver: str, message: messages.TakeBack) -> None:
         self.peers.send(driver, messages.Returned(self._remove(driver, message.attempts)))
@@ -215,13 +268,17 @@ class Worker:
         for task, number in self._remove(driver, message.attempts):
             tenancy.outbox.add(Result(task, number, ABANDONED, 0.0), more=False)
         for task, number in message.attempts:
-            if (task, number) in tenancy.running:
-                current.abandoned.add((driver, task, number))
+            prepared = tenancy.attempts.get((task, number))
+            if prepared is not None:
+                self._interrupter.abandon(prepared)
 
     def _remove(self, driver: str, attempts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Remove those of these attempts that have not begun; returns which."""
-        taken = [(each.attempt.task, each.attempt.number) for each in self._slots.take_back(driver, attempts)]
-        gathering = self._tenancy(driver).gathering
+        taken = [prepared.key for prepared in self._slots.take_back(driver, attempts)]
+        tenancy = self._tenancy(driver)
+        for key in taken:
+            del tenancy.attempts[key]
+        gathering = tenancy.gathering
         for task, number in attempts:
             if gathering.pop((task, number), None) is not None:
                 taken.append((task, number))
@@ -255,7 +312,7 @@ class Worker:
             except BaseException as error:  # noqa: BLE001 - where the thread ends; it goes to the caller
                 self.peers.send(sender, messages.Answer(message.call, False, failures.describe(error, 1)))  # noqa: FBT003
 
-        self._run_beside(run)
+        self._parts.run_beside(run)
 
     def _on_answer(self, sender: str, message: messages.Answer | messages.Fetched) -> None:
         self._calls.answer(message.call, sender, message)
@@ -263,90 +320,37 @@ class Worker:
     # Tasks
 
     def execute(self, prepared: Prepared) -> None:
-        """Execute one attempt in this thread and report how it ended."""
-        attempt = prepared.attempt
+        """Execute an attempt in this thread and report how it ended."""
         tenancy = prepared.tenancy
-        definition = prepared.definition
-        if definition.forgotten:  # nobody waits for it any more
-            if not tenancy.gone:
-                tenancy.outbox.add(Result(attempt.task, attempt.number, ABANDONED, 0.0), more=False)
-            return
-        key = (attempt.task, attempt.number)
-        tenancy.running[key] = None
-        try:
-            payload = self._execute(prepared, definition)
-            result = self._keep(prepared, definition, payload)
-        except BaseException as error:  # noqa: BLE001 - where the task ends; it goes to the driver
-            seconds = self._loop.now() - prepared.started
-            description = failures.describe(error, 2)
-            result = Result(*key, FAILED, seconds, description, fetched=prepared.fetched)
-        finally:
-            current.running.task = None
-            del tenancy.running[key]
-            current.abandoned.discard((prepared.driver, *key))
-        if not tenancy.gone:
-            tenancy.outbox.add(result, more=not self._slots.is_idle)
-
-    def _execute(self, prepared: Prepared, definition: Definition) -> bytes:
-        """Unpickle, call and pickle."""
-        attempt = prepared.attempt
-        define = definition.message
-        driver = prepared.driver
-        index = attempt.task & 0xFFFFFFFF
-        current.running.task = CurrentTask(
-            define.job_name, define.stage_name, index, attempt.number, self.name, driver, attempt.task
-        )
-        if attempt.sources:
-            none = {task for node, tasks in attempt.sources if not node for task in tasks}
-            with provided(lambda task: NO_RESULT if task in none else self._input(prepared, task)):
-                argument = unpack(attempt.arguments)
+        result: Result | None
+        if prepared.definition.forgotten:  # nobody waits for it any more
+            result = Result(*prepared.key, ABANDONED, 0.0)
         else:
-            argument = unpack(attempt.arguments)
-        if define.calls:
-            function, args, kwargs = argument
-            value = function(*args, **kwargs)
-        else:
-            value = definition.function(argument)
-        local = self._local
-        try:
-            packer = local.packer
-        except AttributeError:
-            packer = local.packer = Packer()
-        payload: bytes = packer.pack(value, "the result of the task")
-        return payload
+            result = self._runner.execute(prepared)
+        del tenancy.attempts[prepared.key]
+        idle = self._slots.is_idle
+        if prepared.attempt.timeout or prepared.stop is not None:
+            self._interrupter.end(prepared, last=idle)
+        self._tidy(self._alone)
+        if result is not None and not tenancy.gone:
+            tenancy.outbox.add(result, more=not idle)
 
-    def _input(self, prepared: Prepared, task: int) -> Any:
-        data = prepared.inputs.get(task) if prepared.inputs else None
-        if data is None:
-            data = self.store.get((prepared.driver, Space.RESULT, task))
-        if data is None:
-            text = f"the result of task {task} was here when the task was launched and is not here any more"
-            raise LookupError(text)
-        return unpack(data)
+    def _is_alone(self) -> bool:
+        """Whether no attempt is in the user's code."""
+        attempts = [each for tenancy in list(self._tenancies.values()) for each in list(tenancy.attempts.values())]
+        return not any(each.phase in {INSIDE, SHIELDED} for each in attempts)
 
-    def _keep(self, prepared: Prepared, definition: Definition, payload: bytes) -> Result:
-        """Keep the result here if later stages need it, or if it is too large for a message."""
-        attempt = prepared.attempt
-        size = len(payload)
-        stored = definition.message.kept or size > self._config.inline_bytes
-        if stored:
-            if definition.message.kept is False and self._config.max_result_bytes < size:
-                text = (
-                    f"the result of the task takes {size:,} bytes, more than the {self._config.max_result_bytes:,} "
-                    "that may go to the driver. Use it in a later stage, so that it stays on workers, or return less."
-                )
-                raise ResultTooLarge(text, size_bytes=size, limit_bytes=self._config.max_result_bytes)
-            self.store.put((prepared.driver, Space.RESULT, attempt.task), payload)
-            definition.stored[attempt.task] = None
-            if definition.forgotten:
-                self.store.drop([(prepared.driver, Space.RESULT, attempt.task)])
-        return Result(
-            attempt.task,
-            attempt.number,
-            SUCCEEDED,
-            self._loop.now() - prepared.started,
-            b"" if stored else payload,
-            stored,
-            size,
-            prepared.fetched,
-        )
+    def _give_up(self, stuck: Sequence[Prepared]) -> None:
+        """Attempts do not end: say all that is to be said, and end the process."""
+        reasons, places = [], []
+        for prepared in stuck:
+            stack, result = self._runner.report_stuck(prepared)
+            if result is not None and not prepared.tenancy.gone:
+                prepared.tenancy.outbox.add(result, more=True)
+            why = "it was cancelled" if result is None else f"its timeout of {prepared.attempt.timeout:g} s"
+            reasons.append(f"{prepared.name} of job {prepared.definition.message.job_name!r} did not end after {why}")
+            places.append(f"{prepared.name} was here:\n{stack}")
+        for tenancy in list(self._tenancies.values()):
+            tenancy.lines.flush()
+            tenancy.outbox.flush()
+        self._parts.end(", and ".join(reasons), "\n".join(places))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from bndl.errors import TaskInterrupted
+from bndl.execute.border import INSIDE
 from bndl.execute.slots import Prepared
 from bndl.loop import Timer
 from bndl.net.fabric import Fabric, Listener
@@ -70,10 +73,13 @@ class NodeLoop:
 class VirtualSlots:
     """Slots in which an attempt takes virtual time. Its function is called when that time is over.
 
+    An attempt that is interrupted ends at that time, and its function is not called.
+
     Args:
         count: how many attempts run at the same time.
         loop: of the worker.
-        execute: runs one attempt.
+        begin: is told of each attempt before it is executed.
+        execute: executes one attempt.
         duration: how many virtual seconds an attempt takes.
     """
 
@@ -81,15 +87,17 @@ class VirtualSlots:
         self,
         count: int,
         loop: NodeLoop,
+        begin: Callable[[Prepared], None],
         execute: Callable[[Prepared], None],
         duration: Callable[[Prepared], float],
     ) -> None:
         self._count = count
         self._loop = loop
+        self._begin_one = begin
         self._execute = execute
         self._duration = duration
         self.queue: deque[Prepared] = deque()
-        self.running: list[Prepared] = []
+        self.running: dict[Prepared, Timer] = {}
 
     def put(self, attempts: Sequence[Prepared]) -> None:
         """Queue attempts."""
@@ -114,17 +122,33 @@ class VirtualSlots:
         """Whether nothing is queued."""
         return not self.queue
 
+    def interrupt(self, prepared: Prepared) -> None:
+        """End an attempt now."""
+        self.running[prepared].cancel()
+        self.running[prepared] = self._loop.call_later(0.0, partial(self._end, prepared))
+
     def _begin(self) -> None:
         while self.queue and len(self.running) < self._count:
             prepared = self.queue.popleft()
-            prepared.started = self._loop.now()
-            self.running.append(prepared)
-            self._loop.call_later(self._duration(prepared), partial(self._end, prepared))
+            self._begin_one(prepared)
+            prepared.phase = INSIDE  # it is where a real one would be
+            prepared.thread = threading.get_ident()
+            self.running[prepared] = self._loop.call_later(self._duration(prepared), partial(self._end, prepared))
 
     def _end(self, prepared: Prepared) -> None:
         self._execute(prepared)
-        self.running.remove(prepared)
+        del self.running[prepared]
         self._begin()
+
+
+class NoTimer:
+    """The watchdog's timer in a world where nothing holds a lock."""
+
+    def start(self, seconds: float) -> None:
+        """Nothing."""
+
+    def cancel(self) -> None:
+        """Nothing."""
 
 
 class VirtualParts:
@@ -133,18 +157,44 @@ class VirtualParts:
     Args:
         loop: of the worker.
         duration: how many virtual seconds an attempt takes.
+        on_end: called when the worker ends itself, with the reason, and the place in the user's code that it is about.
+        is_stubborn: whether an attempt does not end when it is interrupted.
     """
 
-    def __init__(self, loop: NodeLoop, duration: Callable[[Prepared], float]) -> None:
-        self.loop = loop
-        self.bulk_loop = loop
+    def __init__(
+        self,
+        loop: NodeLoop,
+        duration: Callable[[Prepared], float],
+        on_end: Callable[[str, str], None] = lambda _, __: None,
+        is_stubborn: Callable[[Prepared], bool] = lambda _: False,
+    ) -> None:
+        self.loop = self.bulk_loop = self.watch_loop = loop
+        self.timer = NoTimer()
+        self.end = on_end
         self._duration = duration
+        self._is_stubborn = is_stubborn
         self.slots: VirtualSlots
 
-    def make_slots(self, count: int, execute: Callable[[Prepared], None]) -> VirtualSlots:
+    def make_slots(
+        self, count: int, begin: Callable[[Prepared], None], execute: Callable[[Prepared], None]
+    ) -> VirtualSlots:
         """Room for ``count`` tasks."""
-        self.slots = VirtualSlots(count, self.loop, execute, self._duration)
+        self.slots = VirtualSlots(count, self.loop, begin, execute, self._duration)
         return self.slots
+
+    def interrupt(self, prepared: Prepared, _: type[TaskInterrupted]) -> None:
+        """End an attempt as an exception would do it."""
+        if not self._is_stubborn(prepared):
+            self.slots.interrupt(prepared)
+
+    def withdraw(self, _: Prepared) -> None:
+        """Nothing: an interruption is never late here."""
+
+    def tidy(self, _: Callable[[], bool]) -> None:
+        """Nothing: an attempt changes nothing here."""
+
+    def pause(self) -> None:
+        """Nothing: the network needs no turn."""
 
     def run_beside(self, call: Callable[[], None]) -> None:
         """Run a call from a peer beside the tasks."""

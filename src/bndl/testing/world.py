@@ -38,6 +38,9 @@ __all__ = ["SMALL", "Cluster", "Duration", "SimulatedWorker", "Stuck", "World"]
 #: Everything is so small that every path is taken by small tests.
 SMALL = Config(lease=2.0, cancel_timeout=60.0, inline_bytes=1000, chunk_bytes=3000, store_bytes=40_000)
 
+#: After how many seconds there is another worker in the place of one that ended itself.
+_RESTART = 0.1
+
 #: How many of the last events are shown where something is stuck.
 _LAST = 40
 
@@ -130,6 +133,7 @@ class World:
         concurrency: slots of each.
         config: settings of all nodes.
         duration: how long attempts take.
+        is_stubborn: whether an attempt does not end when an exception is raised in it.
         delay: the shortest and the longest time that a frame takes, in virtual seconds.
         checked: whether the scheduler's invariants are checked after each event.
 
@@ -149,6 +153,7 @@ class World:
         concurrency: int = 2,
         config: Config = SMALL,
         duration: Duration = _some_time,
+        is_stubborn: Callable[[Prepared], bool] = lambda _: False,
         delay: tuple[float, float] = (0.0001, 0.002),
         checked: bool = True,
     ) -> None:
@@ -162,6 +167,7 @@ class World:
         self.cluster = Cluster(end=self._end)
         self._concurrency = concurrency
         self._duration = duration
+        self._is_stubborn = is_stubborn
         self._numbers = count(1)
         self._runs: list[Run] = []
         self.driver_loop = NodeLoop(self.time)
@@ -185,7 +191,9 @@ class World:
         """Start a worker; returns its name, which is a new one unless it is given."""
         name = name or f"worker-{next(self._numbers)}"
         loop = NodeLoop(self.time)
-        parts = VirtualParts(loop, partial(self._duration, self.random, name))
+        parts = VirtualParts(
+            loop, partial(self._duration, self.random, name), partial(self._end_worker, name), self._is_stubborn
+        )
         fabric = self._fabric(name)
         info = info or self.node_info(name, "worker", self._concurrency)
         worker = Worker(fabric, info, parts, self.config, Store(self.config.store_bytes))
@@ -210,6 +218,15 @@ class World:
 
     def _note(self, what: str, details: Any) -> None:
         self.trace.append((self.time.now(), what, details))
+
+    def _end_worker(self, name: str, reason: str, _where: str) -> None:
+        """A worker ends itself, in order, and soon another one takes its place."""
+        self._note("ended itself", (name, reason))
+        node = self.workers.pop(name)
+        node.fabric.close()
+        node.loop.kill()
+        node.worker.store.drop_where(lambda _: True)
+        self.time.call_later(_RESTART, self.add_worker)
 
     # Faults
 
@@ -332,7 +349,7 @@ class World:
         node = self.workers[name]
         lines = []
         for driver, tenancy in node.worker._tenancies.items():
-            for what in ("definitions", "gathering", "running"):
+            for what in ("definitions", "gathering", "attempts"):
                 held = list(getattr(tenancy, what))
                 if held:
                     lines.append(f"{what} of {driver}: {held}")

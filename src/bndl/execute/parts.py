@@ -1,0 +1,93 @@
+"""What a real worker is made of."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from bndl.errors import TaskInterrupted
+from bndl.execute.blackbox import BlackBox
+from bndl.execute.capture import Capture
+from bndl.execute.raising import raise_in, withdraw_from
+from bndl.execute.slots import Prepared, ThreadSlots
+from bndl.execute.watchdog import FaultTimer
+from bndl.loop import ThreadLoop
+
+__all__ = ["ENDS_BECAUSE", "EXIT_STUCK", "ThreadParts"]
+
+#: The exit code of a process that ended itself because an attempt did not end.
+EXIT_STUCK = 70
+#: What it writes before it does, on a line that the reason follows on.
+ENDS_BECAUSE = "This worker's process ends, because "
+
+#: Seconds that it takes to hand what was sent to the network. A process that is killed at once has not sent it.
+_TURN = 0.0002
+
+
+class ThreadParts:
+    """Loops and slots that are threads, in a process that can be ended.
+
+    Args:
+        capture: takes what tasks print.
+        box: notes what the slots execute, if there is one.
+        stop_timeout: how many seconds the end of the process may take.
+
+    Attributes:
+        close: leaves the cluster. Called before the process ends itself.
+    """
+
+    def __init__(self, capture: Capture, box: BlackBox | None, stop_timeout: float) -> None:
+        self.loop = ThreadLoop("bndl-worker", _crash)
+        self.bulk_loop = ThreadLoop("bndl-bulk", _crash)
+        self.watch_loop = ThreadLoop("bndl-watch", _crash)
+        self.timer = FaultTimer(capture.file if box is None else box.fd)
+        self.tidy = capture.tidy
+        self.close: Callable[[], None] = lambda: None
+        self._capture = capture
+        self._box = box
+        self._stop_timeout = stop_timeout
+
+    def start(self) -> None:
+        """Start the loops."""
+        for loop in (self.loop, self.bulk_loop, self.watch_loop):
+            loop.start()
+
+    def make_slots(
+        self, count: int, begin: Callable[[Prepared], None], execute: Callable[[Prepared], None]
+    ) -> ThreadSlots:
+        """Room for ``count`` tasks."""
+        if self._box is not None:
+            execute = self._box.recording(execute)
+        slots = ThreadSlots(count, begin, execute, _crash)
+        slots.start()
+        return slots
+
+    def interrupt(self, prepared: Prepared, exception: type[TaskInterrupted]) -> None:
+        """Have an exception come up in the thread of an attempt."""
+        raise_in(prepared.thread, exception)
+
+    def withdraw(self, prepared: Prepared) -> None:
+        """Take back the exception that has not come up in the thread of an attempt yet."""
+        withdraw_from(prepared.thread)
+
+    def pause(self) -> None:
+        """Let the network have its turn."""
+        time.sleep(_TURN)
+
+    def end(self, reason: str, where: str) -> None:
+        """End the process, in order if that is possible, and soon in any case."""
+        self.timer.start(self._stop_timeout)
+        self._capture.write_through(f"{ENDS_BECAUSE}{reason}\n{where}\n")
+        self.close()
+        os._exit(EXIT_STUCK)
+
+    def run_beside(self, call: Callable[[], None]) -> None:
+        """Run a call from a peer beside the tasks."""
+        threading.Thread(target=call, name="bndl-call", daemon=True).start()
+
+
+def _crash(_: BaseException) -> None:
+    """A thread broke, and was logged: a worker that cannot answer is better gone, so that its work goes elsewhere."""
+    os._exit(1)

@@ -1,0 +1,180 @@
+"""One attempt, from its arguments to what is reported of it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from bndl.config import Config
+from bndl.errors import ResultTooLarge, TaskInterrupted, TaskTimeout
+from bndl.execute import failures
+from bndl.execute.border import Border, Stop
+from bndl.execute.current import current
+from bndl.execute.interrupter import Interrupter
+from bndl.execute.payloads import Packer, unpack
+from bndl.execute.refs import NO_RESULT, provided
+from bndl.execute.slots import Prepared
+from bndl.execute.store import Store
+from bndl.execute.watchdog import Watchdog
+from bndl.net.messages import Result, Space
+
+__all__ = ["ABANDONED", "FAILED", "INPUTS_MISSING", "SUCCEEDED", "Runner"]
+
+SUCCEEDED, FAILED, INPUTS_MISSING, ABANDONED = range(4)
+
+
+class Runner:
+    """Executes attempts, each in the thread of its slot.
+
+    Args:
+        store: has inputs, and keeps results.
+        config: settings.
+        now: the clock.
+        border: is crossed on the way to the user's code and back.
+        interrupter: stops attempts.
+        watchdog: ends the process if an attempt cannot be stopped.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        now: Callable[[], float],
+        border: Border,
+        interrupter: Interrupter,
+        watchdog: Watchdog,
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._now = now
+        self._border = border
+        self._interrupter = interrupter
+        self._watchdog = watchdog
+        self._local = threading.local()
+
+    def begin(self, prepared: Prepared) -> None:
+        """A slot has taken an attempt: its time runs."""
+        prepared.started = self._now()
+        if prepared.attempt.timeout or self._watchdog.is_set:
+            self._interrupter.begin(prepared)
+
+    def execute(self, prepared: Prepared) -> Result | None:
+        """Execute an attempt. Nothing of it is executing any more when this returns.
+
+        Returns:
+            What is to be reported; None if that was done already, because it did not end in time.
+        """
+        seen: Stop | None = None
+        try:
+            try:
+                kind, payload, seen = self._cross(prepared)
+            finally:
+                self._border.leave(prepared)
+        except BaseException as error:  # noqa: BLE001 - where the task ends; it goes to the driver
+            self._border.leave(prepared)  # again: this may be what interrupted it
+            kind, payload = FAILED, failures.describe(error, 2)
+        current.set(None)
+        prepared.inputs = None
+        if prepared.voice is not None:
+            prepared.tenancy.lines.end(prepared)
+        stop = prepared.stop
+        if stop is not None:
+            self._local.packer = None  # it may have been left in the middle of its work
+            if stop.gave_up:
+                return None
+            if not isinstance(stop.error, TaskTimeout):
+                kind, payload = ABANDONED, b""
+            elif stop is not seen:
+                kind, payload = FAILED, failures.describe(stop.error)
+            stop.error.__traceback__ = stop.error.__context__ = None  # they lead to the user's values
+        size = len(payload)
+        stored = False
+        if kind == SUCCEEDED and (prepared.definition.message.kept or size > self._config.inline_bytes):
+            try:
+                self._keep(prepared, payload)
+                payload, stored = b"", True
+            except Exception as error:  # noqa: BLE001 - it is too large, or the disk is full; it goes to the driver
+                kind, payload = FAILED, failures.describe(error, 1)
+        task, number = prepared.key
+        return Result(task, number, kind, self._now() - prepared.started, payload, stored, size, prepared.fetched)
+
+    def report_stuck(self, prepared: Prepared) -> tuple[str, Result | None]:
+        """Of an attempt that does not end: where it is, and what is to be reported of it, if it is out of time."""
+        stack = _stack_of(prepared)
+        stop = prepared.stop
+        if stop is None or not isinstance(stop.error, TaskTimeout):
+            return stack, None
+        payload = failures.describe(stop.error, stack=stack)
+        return stack, Result(*prepared.key, FAILED, self._now() - prepared.started, payload)
+
+    def _cross(self, prepared: Prepared) -> tuple[int, bytes, Stop | None]:
+        """Cross the border, into the user's code. Returns how it ended, and the stop that this takes into account."""
+        try:
+            self._border.enter(prepared)
+            current.set(prepared)
+            return SUCCEEDED, self._call_task(prepared), None
+        except BaseException as error:  # noqa: BLE001 - whatever the user's code raises; it goes to the driver
+            stop = prepared.stop
+            if stop is None:
+                return FAILED, failures.describe(error, 2), None
+            if not isinstance(stop.error, TaskTimeout):
+                return ABANDONED, b"", stop
+            late = stop.error.with_traceback(error.__traceback__)
+            late.__context__ = None if isinstance(error, TaskInterrupted | TaskTimeout) else error
+            return FAILED, failures.describe(late, 2), stop
+
+    def _call_task(self, prepared: Prepared) -> bytes:
+        """Unpickle, call and pickle."""
+        attempt = prepared.attempt
+        definition = prepared.definition
+        if attempt.sources:
+            none = {task for node, tasks in attempt.sources if not node for task in tasks}
+            with provided(lambda task: NO_RESULT if task in none else self._input(prepared, task)):
+                argument = unpack(attempt.arguments)
+        else:
+            argument = unpack(attempt.arguments)
+        if definition.message.calls:
+            function, args, kwargs = argument
+            value = function(*args, **kwargs)
+        else:
+            value = definition.function(argument)
+        packer: Packer | None = getattr(self._local, "packer", None)
+        if packer is None:
+            packer = self._local.packer = Packer()
+        return packer.pack(value, "the result of the task")
+
+    def _input(self, prepared: Prepared, task: int) -> Any:
+        data = prepared.inputs.get(task) if prepared.inputs else None
+        if data is None:
+            data = self._store.get((prepared.driver, Space.RESULT, task))
+        if data is None:
+            text = f"the result of task {task} was here when the task was launched and is not here any more"
+            raise LookupError(text)
+        return unpack(data)
+
+    def _keep(self, prepared: Prepared, payload: bytes) -> None:
+        """Keep the result here: later stages need it, or it is too large for a message."""
+        definition = prepared.definition
+        size = len(payload)
+        if not definition.message.kept and self._config.max_result_bytes < size:
+            text = (
+                f"the result of the task takes {size:,} bytes, more than the {self._config.max_result_bytes:,} "
+                "that may go to the driver. Use it in a later stage, so that it stays on workers, or return less."
+            )
+            raise ResultTooLarge(text, size_bytes=size, limit_bytes=self._config.max_result_bytes)
+        task = prepared.attempt.task
+        self._store.put((prepared.driver, Space.RESULT, task), payload)
+        definition.stored[task] = None
+        if definition.forgotten:
+            self._store.drop([(prepared.driver, Space.RESULT, task)])
+
+
+def _stack_of(prepared: Prepared) -> str:
+    """Where the thread of an attempt is, as text, from the user's code on; empty if it has not begun."""
+    frame = sys._current_frames().get(prepared.thread)  # noqa: SLF001 - documented, in spite of its name
+    entries = traceback.extract_stack(frame) if frame is not None else []
+    own = [index for index, entry in enumerate(entries) if entry.filename == __file__]
+    return "".join(traceback.format_list(entries[max(own, default=-1) + 1 :]))

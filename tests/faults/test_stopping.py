@@ -1,0 +1,242 @@
+"""Tasks that are cancelled or out of time, whatever they are in the middle of, with real processes.
+
+What of them does not end by itself or by an exception ends with its process. The context can be used afterwards, and a
+task in another slot of the same worker has its result all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+
+import bndl
+from bndl.errors import TaskCancelled, TaskFailed, TaskTimeout
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+
+# The functions below travel by value, so workers need not import this file.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+GRACE = 0.3
+CONFIG = bndl.Config(cancel_grace=GRACE, cancel_timeout=3.0)
+TIMEOUT = 30.0
+
+
+def begin(marker: str) -> None:
+    """Say that the task has begun."""
+    Path(marker).touch()
+
+
+def ask(marker: str) -> None:
+    begin(marker)
+    while True:
+        bndl.check_cancelled()
+        time.sleep(0.01)
+
+
+def loop(marker: str) -> None:
+    begin(marker)
+    while True:
+        pass
+
+
+def catch_exceptions(marker: str) -> None:
+    begin(marker)
+    while True:
+        with contextlib.suppress(Exception):
+            time.sleep(0.001)
+
+
+def clean_up(marker: str) -> None:
+    begin(marker)
+    try:
+        while True:
+            pass
+    finally:
+        sys.stdout.write("cleaning up\n")
+        Path(f"{marker}.cleaned").touch()
+
+
+def write(marker: str) -> None:
+    begin(marker)
+    while True:
+        sys.stdout.write("and on and on\n")
+
+
+def log(marker: str) -> None:
+    begin(marker)
+    while True:
+        logging.getLogger("endless").warning("and on and on")
+
+
+def catch_everything(marker: str) -> None:
+    begin(marker)
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(0.001)
+
+
+def sleep(marker: str) -> None:
+    begin(marker)
+    time.sleep(60)
+
+
+def wait_for_lock(marker: str) -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    begin(marker)
+    lock.acquire(timeout=60)
+
+
+def match(marker: str) -> None:
+    begin(marker)
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+def raise_to_a_power(marker: str) -> None:
+    begin(marker)
+    sys.stdout.write(str(len(marker) ** (10**9)))
+
+
+#: Tasks that end by themselves or by an exception, that end with their process, and that hold the interpreter's lock.
+POLITE = [ask, loop, catch_exceptions, clean_up, write, log]
+STUBBORN = [catch_everything, sleep, wait_for_lock]
+LOCKED = [match, raise_to_a_power]
+
+
+def work(marker: str) -> int:
+    """Take longer than it takes to stop another task."""
+    begin(marker)
+    for _ in range(200):
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def await_file(path: Path) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} did not come"
+        time.sleep(0.005)
+
+
+class Beside:
+    """A context with one worker, and with what may run in its second slot."""
+
+    def __init__(self, context: bndl.Context, slots: int, folder: Path) -> None:
+        self.context = context
+        self.folder = folder
+        self.pid = context.workers[0].pid
+        self._pool = ThreadPoolExecutor(2)
+        self._innocent: Future[list[Any]] | None = None
+        self._innocent_job = bndl.Job("innocent")
+        if slots > 1:
+            self._innocent_job.stage(work, [str(folder / "innocent")])
+            self._innocent = self._pool.submit(context.run, self._innocent_job)
+            await_file(folder / "innocent")
+
+    def start(
+        self, function: Callable[[str], object], timeout: float | None = None
+    ) -> tuple[bndl.Job, Future[list[Any]]]:
+        """Run a task that does this, and wait until it is in the middle of it."""
+        job = bndl.Job("guilty", timeout=timeout)
+        marker = self.folder / "guilty"
+        job.stage(function, [str(marker)], name="guilty")
+        running = self._pool.submit(self.context.run, job)
+        await_file(marker)
+        return job, running
+
+    def check(self, *, survives: bool) -> None:
+        """The context works, and so did what was beside."""
+        assert list(self.context.map(abs, range(20))) == list(range(20))
+        pid = self.context.submit(os.getpid).result(TIMEOUT)
+        assert (pid == self.pid) is survives
+        if self._innocent is not None:
+            (value,) = self._innocent.result(TIMEOUT)
+            assert (value == self.pid) is survives
+            (task,) = self._innocent_job.stages[0].tasks
+            outcomes = [attempt.outcome for attempt in task.attempts]
+            assert outcomes == (["succeeded"] if survives else ["lost", "succeeded"])
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+@pytest.fixture
+def slots(request: pytest.FixtureRequest) -> int:
+    assert isinstance(request.param, int)
+    return request.param
+
+
+@pytest.fixture
+def beside(slots: int, tmp_path: Path) -> Iterator[Beside]:
+    with bndl.connect(workers=1, concurrency=slots, progress=False, config=CONFIG) as context:
+        context.await_workers(1)
+        opened = Beside(context, slots, tmp_path)
+        yield opened
+    opened.close()
+
+
+def cases(alone: list[Callable[[str], object]], beside: list[Callable[[str], object]]) -> pytest.MarkDecorator:
+    """Functions of tasks that run alone, and of tasks that run beside another one in the same worker."""
+    listed = [(1, function) for function in alone] + [(2, function) for function in beside]
+    ids = [f"{function.__name__}, slots: {slots}" for slots, function in listed]
+    return pytest.mark.parametrize(("slots", "function"), listed, ids=ids, indirect=["slots"])
+
+
+def await_confirmation(job: bndl.Job) -> float:
+    """Wait until the workers have confirmed that nothing of a cancelled job runs any more; returns how long it took."""
+    begun = time.monotonic()
+    while job.report().state == "cancelling":
+        assert time.monotonic() < begun + TIMEOUT, "the cancellation was not confirmed"
+        time.sleep(0.005)
+    assert job.report().state == "cancelled"
+    return time.monotonic() - begun
+
+
+@cases([*POLITE, *STUBBORN, *LOCKED], [ask, loop, catch_everything, sleep, match])
+def test_a_task_is_cancelled(beside: Beside, function: Callable[[str], object]) -> None:
+    job, running = beside.start(function)
+    job.cancel()
+    with pytest.raises(TaskCancelled):
+        running.result(TIMEOUT)
+    seconds = await_confirmation(job)
+    if function is ask:
+        assert seconds < GRACE
+    elif function in POLITE:
+        assert seconds > 0.5 * GRACE
+    elif function in STUBBORN:
+        assert seconds > 1.5 * GRACE
+    else:
+        assert seconds > 0.5 * CONFIG.cancel_timeout
+    assert (beside.folder / "guilty.cleaned").exists() is (function is clean_up)
+    beside.check(survives=function in POLITE)
+
+
+@cases([ask, loop, write, catch_everything, sleep, match, raise_to_a_power], [loop, sleep, match])
+def test_a_task_runs_out_of_time(beside: Beside, function: Callable[[str], object]) -> None:
+    begun = time.monotonic()
+    job, running = beside.start(function, timeout=0.5)
+    with pytest.raises(TaskFailed) as caught:
+        running.result(TIMEOUT)
+    assert time.monotonic() - begun > 0.5
+    assert isinstance(caught.value.__cause__, TaskTimeout)
+    assert "took longer than its timeout of 0.5 s" in str(caught.value)
+    assert len(caught.value.attempts) == 1
+    assert job.report().state == "failed"
+    if function in LOCKED:
+        assert "held the interpreter's lock" in str(caught.value)
+    else:
+        assert "test_stopping.py" in str(caught.value), "it shows where the task was"
+    beside.check(survives=function in POLITE)
