@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from bndl.context.streams import stream
 from bndl.driver.naming import name_of
 from bndl.driver.options import JobOptions, check_count, check_number, make_options
 from bndl.errors import ContextClosed, InvalidJob, InvalidOption
+from bndl.execute.shared import Accumulator, Broadcast
 from bndl.schedule.explaining import Explanation
 from bndl.schedule.instructions import TaskOutcome
 
@@ -205,6 +207,39 @@ class Context:
             text = f"{task.name} was not executed, so there is nothing to explain; ctx.execute(job) executes its job."
             raise InvalidJob(text)
         return self._node.driver.answers.explain(task.number).result(timeout=_EXPLAIN_TIMEOUT)
+
+    # Shared values
+
+    def broadcast(self, value: T) -> Broadcast[T]:
+        """Share a value with tasks: it is sent to each worker once, when a task there first uses it.
+
+        Args:
+            value: tasks get it as ``.value`` of what is returned. It should not be changed afterwards.
+
+        Returns:
+            What tasks refer to, in their functions, items or arguments. ``release()`` lets go of the value.
+
+        Raises:
+            NotPicklable: the value cannot travel.
+        """
+        self._check_open()
+        return self._node.driver.sharing.broadcast(value)
+
+    def accumulator(self, value: T, combine: Callable[[T, T], T] = operator.add) -> Accumulator[T]:
+        """A value that tasks add to. What each task adds counts exactly once, whatever is tried again.
+
+        Args:
+            value: to begin with.
+            combine: of two values makes one, whatever their order: ``operator.add``, ``max``.
+
+        Returns:
+            What tasks call ``add`` of, and the driver asks for its ``value``.
+
+        Raises:
+            InvalidOption: ``combine`` is no function.
+        """
+        self._check_open()
+        return self._node.driver.sharing.accumulate(value, combine)
 
     # End
 

@@ -26,6 +26,7 @@ from bndl.driver.patience import Patience
 from bndl.driver.places import score_places
 from bndl.driver.requests import Requests
 from bndl.driver.settling import Settling
+from bndl.driver.sharing import Sharing
 from bndl.driver.tasks import Task
 from bndl.driver.voices import Voices
 from bndl.driver.waiters import Waiters, crash_error, error_of
@@ -92,7 +93,8 @@ class Driver:
         self._numbers = count(1)
         self._executions: dict[int, Execution] = {}
         self._stages: dict[int, StageRun] = {}
-        self._settling = Settling(self._stages, self._delivery, self._store)
+        self.sharing = Sharing(self.name, self._store, self.next_number, self._forget_shared)
+        self._settling = Settling(self._stages, self._delivery, self._store, self.sharing.note_additions)
         self._cancelling = Cancelling(loop, self._stages, cluster.end_worker, config.cancel_timeout)
         self._following = Following(
             loop,
@@ -380,6 +382,10 @@ class Driver:
     def _forget(self, execution: Execution) -> None:
         forget(self.peers, self._stages, execution)
         self.drop_stored(stage.number for stage in execution.stages)
+
+    def _forget_shared(self, number: int) -> None:
+        for name in self.peers.names:
+            self.peers.send(name, messages.Forget([number]))
 
     def _watch_workers(self) -> None:
         self._patience.watch(is_needed=bool(self._executions) and not self._scheduler.workers)

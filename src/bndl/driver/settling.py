@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bndl.driver.delivery import Delivery
 from bndl.driver.execution import Execution, StageRun
@@ -33,12 +33,20 @@ class Settling:
         stages: the driver's stages by number.
         delivery: fetches results that stayed on their worker.
         store: has the arguments that are too large for a message.
+        note_additions: told what attempts that count added to accumulators.
     """
 
-    def __init__(self, stages: Mapping[int, StageRun], delivery: Delivery, store: Store) -> None:
+    def __init__(
+        self,
+        stages: Mapping[int, StageRun],
+        delivery: Delivery,
+        store: Store,
+        note_additions: Callable[[bytes], None],
+    ) -> None:
         self._stages = stages
         self._store = store
         self._delivery = delivery
+        self._note_additions = note_additions
         delivery.on_delivered = self._delivered
         #: The results of the message that is being handled, by task.
         self._arrived: dict[int, Result] = {}
@@ -177,6 +185,8 @@ class Settling:
                 task.worker = worker
                 continue
             result = arrived[number]
+            if result.additions:
+                self._note_additions(result.additions)
             task.succeed(result.payload, attempt, worker, result.seconds)
             settled.append(task)
         if self._causes:
@@ -195,6 +205,8 @@ class Settling:
                 continue
             result = results[number]
             if isinstance(payload, bytes):
+                if result.additions:
+                    self._note_additions(result.additions)
                 task.succeed(payload, result.number, worker, result.seconds)
             else:
                 task.note(AttemptRecord(result.number, worker, "failed", payload.message, result.seconds))

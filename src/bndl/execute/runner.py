@@ -98,8 +98,9 @@ class Runner:
                 payload, stored = b"", True
             except Exception as error:  # noqa: BLE001 - it is too large, or the disk is full; it goes to the driver
                 kind, payload = FAILED, failures.describe(error, 1)
-        task, number = prepared.key
-        return Result(task, number, kind, self._now() - prepared.started, payload, stored, size, prepared.fetched)
+        seconds = self._now() - prepared.started
+        added = prepared.added if kind == SUCCEEDED else b""
+        return Result(*prepared.key, kind, seconds, payload, stored, size, prepared.fetched, additions=added)
 
     def report_stuck(self, prepared: Prepared) -> tuple[str, Result | None]:
         """Of an attempt that does not end: where it is, and what is to be reported of it, if it is out of time."""
@@ -144,7 +145,10 @@ class Runner:
         packer: Packer | None = getattr(self._local, "packer", None)
         if packer is None:
             packer = self._local.packer = Packer()
-        return packer.pack(value, "the result of the task")
+        payload = packer.pack(value, "the result of the task")
+        if prepared.additions is not None:
+            prepared.added = packer.pack(prepared.additions, "what the task added to accumulators")
+        return payload
 
     def _input(self, prepared: Prepared, task: int) -> Any:
         data = prepared.inputs.get(task) if prepared.inputs else None

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bndl.execute.border import QUEUED
 from bndl.net.messages import Attempt
@@ -36,10 +36,14 @@ class Prepared:
         phase: on which side of the border it is; see ``border``.
         stop: that it is to end; None as long as it may go on.
         thread: which thread executes it; set by the slots.
+        additions: what it added to accumulators, by their numbers; None if nothing.
+        added: the same, pickled, once it is over.
         voice: what it printed and did not end with a new line, by ``stdout`` and ``stderr``; None if it never printed.
     """
 
     __slots__ = (
+        "added",
+        "additions",
         "attempt",
         "definition",
         "fetched",
@@ -72,6 +76,8 @@ class Prepared:
         self.stop: Stop | None = None
         self.thread = 0
         self.voice: dict[str, Rest] | None = None
+        self.additions: dict[int, Any] | None = None
+        self.added = b""
 
     @property
     def driver(self) -> str:

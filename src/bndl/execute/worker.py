@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 from bndl.config import Config
 from bndl.errors import TaskInterrupted
-from bndl.execute import failures
+from bndl.execute import failures, shared
 from bndl.execute.border import INSIDE, SHIELDED, Border
+from bndl.execute.current import check_cancelled
 from bndl.execute.definitions import Definition, Tenancy
 from bndl.execute.gathering import Gathering
 from bndl.execute.interrupter import Interrupter
@@ -38,6 +40,9 @@ from bndl.net.peers import Peers
 __all__ = ["Worker", "WorkerParts"]
 
 logger = logging.getLogger(__name__)
+
+#: How often a task that waits for a shared value looks whether it was cancelled, in seconds.
+_LOOK = 0.2
 
 
 class WorkerParts(Protocol):
@@ -126,6 +131,7 @@ class Worker:
         )
         self._runner = Runner(store, config, parts.loop.now, self._border, self._interrupter, watchdog)
         self._slots = parts.make_slots(info.concurrency, self._runner.begin, self.execute)
+        shared.provide(self.name, self._fetch_shared)
         self._handlers: dict[type, Callable[[str, Any], None]] = {
             messages.Abandon: self._on_abandon,
             messages.Answer: self._on_answer,
@@ -160,6 +166,7 @@ class Worker:
             for prepared in list(tenancy.attempts.values()):  # the slots go on meanwhile
                 self._interrupter.abandon(prepared)
             self.store.drop_where(lambda key: key[0] == name)
+            shared.forget_all(name)
         self._calls.lose(name)
 
     def peer_refused(self, info: NodeInfo) -> None:
@@ -294,6 +301,7 @@ class Worker:
     def _on_forget(self, driver: str, message: messages.Forget) -> None:
         tenancy = self._tenancy(driver)
         for stage in message.stages:
+            shared.forget(driver, stage)  # the same numbers name shared values
             definition = tenancy.definitions.pop(stage, None)
             if definition is not None:
                 definition.forgotten = True
@@ -313,6 +321,20 @@ class Worker:
                 self.peers.send(sender, messages.Answer(message.call, False, failures.describe(error, 1)))  # noqa: FBT003
 
         self._parts.run_beside(run)
+
+    def _fetch_shared(self, driver: str, number: int) -> bytes | None:
+        """A value that a driver shares. Waits for it, in the thread of a task."""
+        came: Future[bytes | None] = Future()
+
+        def fetched(data: dict[int, bytes], _missing: list[int]) -> None:
+            came.set_result(data.get(number))
+
+        self._loop.post(self._transfer.fetch, driver, driver, Space.SHARED, [number], fetched)
+        while True:  # each chunk has its own deadline, so it always ends
+            try:
+                return came.result(timeout=_LOOK)
+            except TimeoutError:
+                check_cancelled()
 
     def _on_answer(self, sender: str, message: messages.Answer | messages.Fetched) -> None:
         self._calls.answer(message.call, sender, message)

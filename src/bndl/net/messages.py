@@ -157,6 +157,7 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
         size: of the pickled result, in bytes.
         fetched: how many bytes of inputs came from other nodes.
         missing: inputs that were not found, as (task, node asked).
+        additions: what it added to accumulators, pickled; empty if nothing.
     """
 
     task: int
@@ -168,6 +169,7 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     size: int = 0
     fetched: int = 0
     missing: Sequence[tuple[int, str]] = ()
+    additions: bytes = b""
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, tag=7):
@@ -191,6 +193,8 @@ class Space(IntEnum):
     ARGUMENTS = 1
     #: The function of a stage.
     FUNCTION = 2
+    #: A value that is shared with all tasks.
+    SHARED = 3
 
 
 class Fetch(msgspec.Struct, frozen=True, array_like=True, tag=9):

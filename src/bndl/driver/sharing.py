@@ -1,0 +1,91 @@
+"""Values that a driver shares with its tasks: it has broadcasts ready to be fetched, and counts what tasks add."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from bndl.errors import InvalidOption
+from bndl.execute import shared
+from bndl.execute.payloads import Packer, unpack
+from bndl.execute.shared import Accumulator, Broadcast
+from bndl.execute.store import Store
+from bndl.net.messages import Space
+
+__all__ = ["Sharing"]
+
+T = TypeVar("T")
+
+
+class Sharing:
+    """The shared values of a driver. Thread-safe.
+
+    Args:
+        name: the driver's name.
+        store: where workers fetch from.
+        next_number: gives numbers that no stage and no other shared value has.
+        forget: has all workers drop what they have of a number.
+    """
+
+    def __init__(self, name: str, store: Store, next_number: Callable[[], int], forget: Callable[[int], None]) -> None:
+        self._name = name
+        self._store = store
+        self._next_number = next_number
+        self._forget = forget
+        self._accumulators: dict[int, Accumulator[Any]] = {}
+        #: What attempts added that count, pickled. Unpickling runs the code of users, so it is done where
+        #: somebody asks for the value.
+        self._added: deque[bytes] = deque()
+        self._collecting = threading.Lock()
+
+    def broadcast(self, value: T) -> Broadcast[T]:
+        """Share a value with tasks.
+
+        Raises:
+            NotPicklable: it cannot travel.
+        """
+        payload = Packer().pack(value, "the value of the broadcast")
+        number = self._next_number()
+        key = (self._name, Space.SHARED, number)
+        self._store.put(key, payload)
+
+        def release() -> None:
+            self._store.drop([key])
+            self._forget(number)
+
+        made = Broadcast(self._name, number, value, release)
+        shared.keep(made)
+        return made
+
+    def accumulate(self, value: T, combine: Callable[[T, T], T]) -> Accumulator[T]:
+        """Begin to count what tasks add.
+
+        Raises:
+            InvalidOption: ``combine`` is no function.
+        """
+        if not callable(combine):
+            text = f"combine must be a function of two values, not {combine!r}; operator.add, or max, for example."
+            raise InvalidOption(text)
+        number = self._next_number()
+        made = Accumulator(self._name, number, combine, value, self._collect)
+        self._accumulators[number] = made
+        shared.keep(made)
+        return made
+
+    def note_additions(self, payload: bytes) -> None:
+        """An attempt that counts added something."""
+        self._added.append(payload)
+
+    def close(self) -> None:
+        """Nobody runs tasks any more."""
+        shared.forget_all(self._name)
+
+    def _collect(self) -> None:
+        with self._collecting:
+            while self._added:
+                for number, value in unpack(self._added.popleft()).items():
+                    accumulator = self._accumulators.get(number)
+                    if accumulator is not None:
+                        accumulator.count(value)
