@@ -34,9 +34,11 @@ check: $(VENV)/.installed-dev ## lint, format, types, import contracts, changelo
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/towncrier build --draft --version next >/dev/null
 
-bench: $(VENV)/.installed-dev ## how soon workers are there; tasks per second, next to multiprocessing.Pool
+bench: $(VENV)/.installed-dev ## start-up, cost of a task next to multiprocessing.Pool, the scheduler alone, a million tasks
 	$(BIN)/python bench/startup.py
-	$(BIN)/python bench/overhead.py $(ARGS)
+	$(BIN)/python bench/overhead.py
+	$(BIN)/python bench/scheduler.py
+	$(BIN)/python bench/scale.py
 
 docs: $(VENV)/.installed-docs ## docs/ as HTML in site/
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs site
