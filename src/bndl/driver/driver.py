@@ -299,12 +299,12 @@ class Driver:
             text = f"job {execution.name!r} was cancelled before it began: {execution.cancelled}"
             self._refuse(execution, TaskCancelled(text), "cancelled")
             return
-        self._scheduler.stories[spec.job] = execution.story
         try:
             scored = [scores for stage in execution.stages if (scores := score_places(stage, self._cluster.workers))]
         except BndlError as error:
             self._refuse(execution, error)
             return
+        self._scheduler.stories[spec.job] = execution.story
         self._handle(events.JobSubmitted(_with_scores(spec, scored)))
         self._watch_workers()
 

@@ -21,7 +21,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bndl.errors import LastTask
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from bndl.net.messages import Define
 
 __all__ = ["MACHINERY", "STACK_SIGNAL", "BlackBox", "BlackBoxReader"]
+
+T = TypeVar("T")
 
 #: A process with a black box writes its stacks into it at this signal. None where there is no signal to spare.
 STACK_SIGNAL: int | None = getattr(signal, "SIGRTMAX", None)
@@ -110,21 +112,20 @@ class BlackBox:
         if STACK_SIGNAL is not None:
             faulthandler.register(STACK_SIGNAL, self.fd, all_threads=True, chain=False)
 
-    def recording(self, execute: Callable[[Prepared], None]) -> Callable[[Prepared], None]:
+    def recording(self, execute: Callable[[Prepared], T]) -> Callable[[Prepared], T]:
         """``execute``, but what the calling thread executes is noted meanwhile."""
         local = self._local
 
-        def _execute_and_note(prepared: Prepared) -> None:
+        def _execute_and_note(prepared: Prepared) -> T:
             try:
                 slot: _Slot | None = local.slot
             except AttributeError:
                 slot = local.slot = self._make_slot()
             if slot is None:
-                execute(prepared)
-                return
+                return execute(prepared)
             slot.begin(prepared)
             try:
-                execute(prepared)
+                return execute(prepared)
             finally:
                 slot.end()
 

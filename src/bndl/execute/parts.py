@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from bndl.errors import TaskInterrupted
 from bndl.execute.blackbox import BlackBox
@@ -16,6 +17,8 @@ from bndl.execute.watchdog import FaultTimer
 from bndl.loop import ThreadLoop
 
 __all__ = ["ENDS_BECAUSE", "EXIT_STUCK", "ThreadParts"]
+
+T = TypeVar("T")
 
 #: The exit code of a process that ended itself because an attempt did not end.
 EXIT_STUCK = 70
@@ -58,11 +61,13 @@ class ThreadParts:
         self, count: int, begin: Callable[[Prepared], None], execute: Callable[[Prepared], None]
     ) -> ThreadSlots:
         """Room for ``count`` tasks."""
-        if self._box is not None:
-            execute = self._box.recording(execute)
         slots = ThreadSlots(count, begin, execute, _crash)
         slots.start()
         return slots
+
+    def recording(self, execute: Callable[[Prepared], T]) -> Callable[[Prepared], T]:
+        """``execute``, but it is noted in the black box what is executing."""
+        return execute if self._box is None else self._box.recording(execute)
 
     def interrupt(self, prepared: Prepared, exception: type[TaskInterrupted]) -> None:
         """Have an exception come up in the thread of an attempt."""

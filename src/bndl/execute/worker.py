@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from bndl.config import Config
 from bndl.errors import TaskInterrupted
@@ -41,6 +41,8 @@ __all__ = ["Worker", "WorkerParts"]
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: How often a task that waits for a shared value looks whether it was cancelled, in seconds.
 _LOOK = 0.2
 
@@ -66,6 +68,9 @@ class WorkerParts(Protocol):
 
     def make_slots(self, count: int, begin: Callable[[Prepared], None], execute: Callable[[Prepared], None]) -> Slots:
         """Room for ``count`` tasks. Each is begun and executed."""
+
+    def recording(self, execute: Callable[[Prepared], T]) -> Callable[[Prepared], T]:
+        """``execute``, but it is noted what is executing, for the case that it ends the process."""
 
     def interrupt(self, prepared: Prepared, exception: type[TaskInterrupted]) -> None:
         """Have an exception come up in an attempt that is executing."""
@@ -130,6 +135,7 @@ class Worker:
             parts.watch_loop, self._border, watchdog, config.cancel_grace, self._give_up, shared=info.concurrency > 1
         )
         self._runner = Runner(store, config, parts.loop.now, self._border, self._interrupter, watchdog)
+        self._run = parts.recording(self._runner.execute)
         self._slots = parts.make_slots(info.concurrency, self._runner.begin, self.execute)
         shared.provide(self.name, self._fetch_shared)
         self._handlers: dict[type, Callable[[str, Any], None]] = {
@@ -344,11 +350,8 @@ class Worker:
     def execute(self, prepared: Prepared) -> None:
         """Execute an attempt in this thread and report how it ended."""
         tenancy = prepared.tenancy
-        result: Result | None
-        if prepared.definition.forgotten:  # nobody waits for it any more
-            result = Result(*prepared.key, ABANDONED, 0.0)
-        else:
-            result = self._runner.execute(prepared)
+        is_wanted = not prepared.definition.forgotten
+        result = self._run(prepared) if is_wanted else Result(*prepared.key, ABANDONED, 0.0)
         del tenancy.attempts[prepared.key]
         idle = self._slots.is_idle
         if prepared.attempt.timeout or prepared.stop is not None:

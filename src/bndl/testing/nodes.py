@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from bndl.errors import TaskInterrupted
 from bndl.execute.border import INSIDE
@@ -17,6 +17,8 @@ from bndl.net.memory import VirtualTime
 from bndl.net.messages import decode
 
 __all__ = ["NodeLoop", "TracedFabric", "VirtualParts", "VirtualSlots"]
+
+T = TypeVar("T")
 
 
 class NodeLoop:
@@ -181,6 +183,10 @@ class VirtualParts:
         """Room for ``count`` tasks."""
         self.slots = VirtualSlots(count, self.loop, begin, execute, self._duration)
         return self.slots
+
+    def recording(self, execute: Callable[[Prepared], T]) -> Callable[[Prepared], T]:
+        """The same: nothing is noted here."""
+        return execute
 
     def interrupt(self, prepared: Prepared, _: type[TaskInterrupted]) -> None:
         """End an attempt as an exception would do it."""
