@@ -21,6 +21,7 @@ import msgspec
 
 from bndl import _version
 from bndl.config import Config
+from bndl.execute import shared
 from bndl.execute.blackbox import BlackBox
 from bndl.execute.capture import Capture
 from bndl.execute.parts import ThreadParts
@@ -119,7 +120,9 @@ def make_worker(settings: WorkerSettings, parts: ThreadParts) -> tuple[Worker, Z
         lease=settings.config.lease,
     )
     info = NodeInfo(name, "worker", token_hex(8), own_versions(_version.__version__), settings.concurrency)
-    return Worker(fabric, info, parts, settings.config, Store(settings.config.store_bytes)), fabric
+    worker = Worker(fabric, info, parts, settings.config, Store(settings.config.store_bytes))
+    shared.provide(name, worker.fetch_shared)
+    return worker, fabric
 
 
 def main() -> None:

@@ -76,9 +76,11 @@ class Broadcast(Generic[T]):
     def _fetch(self) -> T:
         driver, number = self._key
         prepared = running()
-        with _lock:
-            names = [prepared.tenancy.worker] if prepared is not None else list(_fetchers)
-            fetcher = next((_fetchers[name] for name in names if name in _fetchers), None)
+        fetcher = None
+        if self._release is None:  # not on the driver
+            with _lock:
+                names = [prepared.tenancy.worker] if prepared is not None else list(_fetchers)
+                fetcher = next((_fetchers[name] for name in names if name in _fetchers), None)
         payload = fetcher(driver, number) if fetcher is not None else None
         if payload is None:
             text = (

@@ -137,7 +137,6 @@ class Worker:
         self._runner = Runner(store, config, parts.loop.now, self._border, self._interrupter, watchdog)
         self._run = parts.recording(self._runner.execute)
         self._slots = parts.make_slots(info.concurrency, self._runner.begin, self.execute)
-        shared.provide(self.name, self._fetch_shared)
         self._handlers: dict[type, Callable[[str, Any], None]] = {
             messages.Abandon: self._on_abandon,
             messages.Answer: self._on_answer,
@@ -328,8 +327,8 @@ class Worker:
 
         self._parts.run_beside(run)
 
-    def _fetch_shared(self, driver: str, number: int) -> bytes | None:
-        """A value that a driver shares. Waits for it, in the thread of a task."""
+    def fetch_shared(self, driver: str, number: int) -> bytes | None:
+        """A value that a driver shares; None if it is not to be had. Waits for it, in the thread of a task."""
         came: Future[bytes | None] = Future()
 
         def fetched(data: dict[int, bytes], _missing: list[int]) -> None:
