@@ -28,7 +28,13 @@ from bndl.execute.watchdog import Watchdog
 from bndl.loop import ThreadLoop
 from bndl.net import messages
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(60),
+    # An exception that comes up in a callback of the garbage collector goes nowhere, and hypothesis has such a callback
+    # in this process.
+    pytest.mark.filterwarnings("ignore:Exception ignored in.*gc_callback:pytest.PytestUnraisableExceptionWarning"),
+]
 
 ATTEMPTS = 4000
 SLOTS = 2

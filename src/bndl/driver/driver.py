@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
 
-import msgspec
-
 from bndl.config import Config
 from bndl.driver.answers import Answers
 from bndl.driver.cancelling import Cancelling
@@ -23,14 +21,14 @@ from bndl.driver.following import Following, forget
 from bndl.driver.futures import Loops
 from bndl.driver.listener import ClusterListener
 from bndl.driver.patience import Patience
-from bndl.driver.places import score_places
+from bndl.driver.places import score_places, with_scores
 from bndl.driver.requests import Requests
 from bndl.driver.settling import Settling
 from bndl.driver.sharing import Sharing
 from bndl.driver.tasks import Task
 from bndl.driver.voices import Voices
 from bndl.driver.waiters import Waiters, crash_error, error_of
-from bndl.errors import BndlError, TaskCancelled, UserError
+from bndl.errors import BndlError, TaskCancelled
 from bndl.execute import failures
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
@@ -105,7 +103,7 @@ class Driver:
             self._finish_job,
             lambda: self._handle(events.TimeReached()),
         )
-        self.answers = Answers(loops, self._waiters, self._scheduler, self._stages)
+        self.answers = Answers(loops, self._waiters, self._scheduler, self._stages, self.requests)
         self._patience = Patience(loop, config.no_workers_timeout, cluster.describe_refusals, self._fail_all)
         self._handlers: dict[type, Callable[[str, Any], None]] = {
             messages.Answer: self._on_answer,
@@ -206,23 +204,6 @@ class Driver:
         state = self._scheduler.stages.get(stage)
         return 0 if state is None else state.pending
 
-    def fetch_kept(self, name: str, task: int, made_on: str) -> bytes:
-        """The pickled result of a task from the worker that keeps it: ``made_on`` if its job is over. Not for the loop.
-
-        Raises:
-            UserError: it is not kept any more.
-        """
-        state = self._scheduler.tasks.get(task)
-        worker = made_on if state is None else state.worker.name if state.available and state.worker else None
-        data = self.requests.fetch_result(worker, task) if worker is not None else None
-        if data is None:
-            text = (
-                f"the result of {name} stayed on the workers for the stages that use it, and is not kept any more. "
-                "Take it while the job runs, or make it an input of the last stage."
-            )
-            raise UserError(text)
-        return data
-
     # Peers
 
     def peer_connected(self, info: NodeInfo) -> None:
@@ -300,12 +281,12 @@ class Driver:
             self._refuse(execution, TaskCancelled(text), "cancelled")
             return
         try:
-            scored = [scores for stage in execution.stages if (scores := score_places(stage, self._cluster.workers))]
+            spec = with_scores(spec, score_places(execution.stages, self._cluster.workers))
         except BndlError as error:
             self._refuse(execution, error)
             return
         self._scheduler.stories[spec.job] = execution.story
-        self._handle(events.JobSubmitted(_with_scores(spec, scored)))
+        self._handle(events.JobSubmitted(spec))
         self._watch_workers()
 
     def _refuse(self, execution: Execution, error: BndlError, outcome: str = "failed") -> None:
@@ -316,14 +297,11 @@ class Driver:
 
     def _score_places(self, execution: Execution) -> None:
         """A worker is there that was not before: ask anew where tasks are to run."""
-        for stage in execution.stages:
-            try:
-                scores = score_places(stage, self._cluster.workers)
-            except BndlError as error:
-                self._cancel(execution, error.message, error)
-                return
-            if scores is not None:
+        try:
+            for scores in score_places(execution.stages, self._cluster.workers):
                 self._handle(scores)
+        except BndlError as error:
+            self._cancel(execution, error.message, error)
 
     def _add_tasks(self, stage: StageRun, first: int, tasks: Sequence[Task]) -> None:
         if stage.number not in self._stages:  # it failed or was cancelled; the listener knows
@@ -389,17 +367,3 @@ class Driver:
 
     def _watch_workers(self) -> None:
         self._patience.watch(is_needed=bool(self._executions) and not self._scheduler.workers)
-
-
-def _with_scores(spec: JobSpec, scored: Sequence[events.PlacesScored]) -> JobSpec:
-    if not scored:
-        return spec
-    by_stage = {each.stage: each for each in scored}
-    replace = msgspec.structs.replace
-    stages = tuple(
-        replace(stage, scores=scores.scores, task_scores=scores.task_scores)
-        if (scores := by_stage.get(stage.stage)) is not None
-        else stage
-        for stage in spec.stages
-    )
-    return replace(spec, stages=stages)

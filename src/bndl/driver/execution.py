@@ -104,7 +104,7 @@ class StageRun:
         Raises:
             UserError: it is not kept any more.
         """
-        return self.execution.driver.fetch_kept(task.name, (self.number << 32) + task.index, task.worker)
+        return self.execution.driver.answers.fetch_kept(task.name, (self.number << 32) + task.index, task.worker)
 
 
 class Execution:

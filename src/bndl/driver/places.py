@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from bndl.driver.options import Locality
 from bndl.errors import BndlError, InvalidOption
-from bndl.schedule.events import PlacesScored
+from bndl.schedule.events import JobSpec, PlacesScored
 
 if TYPE_CHECKING:
     from bndl.driver.execution import StageRun
 
-__all__ = ["Named", "score_places"]
+__all__ = ["Named", "score_places", "with_scores"]
 
 
 class Named(Protocol):
@@ -23,14 +25,29 @@ class Named(Protocol):
         """Its name."""
 
 
-def score_places(stage: StageRun, workers: Sequence[Named]) -> PlacesScored | None:
-    """Ask where the tasks of a stage are to run, given the workers that are there; None if nobody cares.
+def score_places(stages: Sequence[StageRun], workers: Sequence[Named]) -> list[PlacesScored]:
+    """Ask where the tasks of stages are to run, given the workers that are there; for those where somebody cares.
 
     Raises:
         InvalidOption: a function raised, or gave something that is no score of a worker.
     """
-    if stage.locality is None and not stage.task_localities:
-        return None
+    return [_score(stage, workers) for stage in stages if stage.locality is not None or stage.task_localities]
+
+
+def with_scores(spec: JobSpec, scored: Sequence[PlacesScored]) -> JobSpec:
+    """A job whose stages know from the start where their tasks are to run."""
+    by_stage = {each.stage: each for each in scored}
+    replace = msgspec.structs.replace
+    stages = tuple(
+        replace(stage, scores=scores.scores, task_scores=scores.task_scores)
+        if (scores := by_stage.get(stage.stage)) is not None
+        else stage
+        for stage in spec.stages
+    )
+    return replace(spec, stages=stages) if scored else spec
+
+
+def _score(stage: StageRun, workers: Sequence[Named]) -> PlacesScored:
     answers: dict[int, Mapping[str, int]] = {}
 
     def ask(function: Locality, what: Callable[[], str]) -> Mapping[str, int]:
