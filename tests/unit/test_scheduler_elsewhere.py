@@ -45,6 +45,20 @@ def test_it_waits_for_a_worker_that_is_busy_but_not_for_long() -> None:
     assert scheduling.wake() == [launch("a", 1, (1, 2))]
 
 
+def test_a_task_that_came_later_does_not_make_it_wait_longer() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    scheduling.submit(scheduling.stage(3, attempts=3))
+    scheduling.join("b")
+    scheduling.now = 10.0
+    scheduling.finish("a", failed(1))
+    scheduling.now = 12.0
+    scheduling.finish("a", failed(2))
+    assert scheduling.states(1, 2, 3) == ["ready", "ready", "pending"]
+    scheduling.now = 10.0 + PLACE_PATIENCE
+    assert scheduling.wake() == [launch("a", 1, (2, 2), (1, 2))]
+
+
 def test_meanwhile_others_use_the_slot() -> None:
     scheduling = Scheduling()
     scheduling.join("a")

@@ -8,7 +8,6 @@ the least under way goes first, and takes its share. A task that prefers some wo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from bndl.schedule import gates
@@ -217,13 +216,12 @@ class Launcher:
             return
         bound = patience(stage) if group.waits else 0.0
         ahead = 0 if group.waits else tasks_ahead(stage, self._slots)
-        now = self._scheduler.now
         room = min(sum(worker.free * (1 + ahead) for worker in others), self._allowed(stage))
-        late = sum(1 for task in islice(group.tasks, max(room, 0)) if task.since + bound <= now)
+        late = group.count_late(bound, self._scheduler.now, room)
         for worker, count in allot(others, late, ahead) if late else ():
             self._launch(stage, group, worker, count, Locality.OTHER if group.scores else Locality.ANY)
         if late < room and group.tasks:
-            self._wake_at(group.tasks[0].since + bound)
+            self._wake_at(group.oldest + bound)
 
     def _launch(self, stage: StageState, group: Group, worker: WorkerState, count: int, locality: Locality) -> None:
         scheduler = self._scheduler

@@ -7,6 +7,7 @@ at groups, never at tasks.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -31,11 +32,24 @@ class Group:
         waits: whether they wait for a better worker, rather than take what there is.
         avoid: workers that rank below all others that are allowed.
         tasks: in the order in which they are to be launched.
+        oldest: since when one of its tasks has been waiting at the longest, or earlier.
         is_plain: whether any worker will do.
         is_isolated: whether each of them gets a worker for itself.
     """
 
-    __slots__ = ("_best", "_version", "avoid", "is_isolated", "is_plain", "key", "priority", "scores", "tasks", "waits")
+    __slots__ = (
+        "_best",
+        "_version",
+        "avoid",
+        "is_isolated",
+        "is_plain",
+        "key",
+        "oldest",
+        "priority",
+        "scores",
+        "tasks",
+        "waits",
+    )
 
     def __init__(self, key: _Key) -> None:
         self.key = key
@@ -43,6 +57,7 @@ class Group:
         self.scores: Mapping[str, int] = dict(scores)
         self.is_plain = not scores and not self.avoid
         self.tasks: deque[TaskState] = deque()
+        self.oldest = math.inf
         self._best: Mapping[str, None] = {}
         self._version = -1
 
@@ -63,6 +78,25 @@ class Group:
             self._best = {worker: None for worker in allowed if self._rank(worker) == highest}
             self._version = version
         return self._best
+
+    def count_late(self, bound: float, now: float, most: int) -> int:
+        """How many tasks are to be taken, at most ``most``, so that none is left that has waited for ``bound`` seconds.
+
+        What is tried again comes first, so those that have waited for long may stand anywhere.
+        """
+        if most <= 0 or self.oldest + bound > now:
+            return 0
+        count = 0
+        oldest = math.inf
+        for position, task in enumerate(self.tasks, 1):
+            if task.since + bound > now:
+                oldest = min(oldest, task.since)
+            elif position < most:
+                count = position
+            else:
+                return most
+        self.oldest = oldest
+        return count
 
     def _rank(self, worker: str) -> tuple[bool, int]:
         return worker not in self.avoid, self.scores.get(worker, 0)
@@ -85,6 +119,7 @@ class ReadyTasks:
         if group is None:
             group = self.groups[key] = Group(key)
         task.group = group
+        group.oldest = min(group.oldest, task.since)
         (group.tasks.appendleft if first else group.tasks.append)(task)
         self._count += 1
 
