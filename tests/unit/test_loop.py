@@ -235,10 +235,12 @@ def test_a_collection_of_garbage_may_post_while_something_is_posted(loop: Thread
         done.set()
 
     thresholds = gc.get_threshold()
+    gc.freeze()  # what other tests left behind would make each collection take long
     try:
         threading.Thread(target=post_much, daemon=True).start()
         assert done.wait(TIMEOUT), "the thread waits for itself"
     finally:
+        gc.unfreeze()
         gc.set_threshold(*thresholds)
         gc.enable()
     gc.collect()
