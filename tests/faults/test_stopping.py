@@ -69,6 +69,21 @@ def clean_up(marker: str) -> None:
         Path(f"{marker}.cleaned").touch()
 
 
+class Finalized:
+    """Takes its time when it goes, and exceptions that come up then go nowhere."""
+
+    def __del__(self) -> None:
+        for _ in range(1000):
+            pass
+
+
+def finalize(marker: str) -> None:
+    begin(marker)
+    while True:
+        Finalized()
+        sum(range(1000))
+
+
 def write(marker: str) -> None:
     begin(marker)
     while True:
@@ -111,7 +126,7 @@ def raise_to_a_power(marker: str) -> None:
 
 
 #: Tasks that end by themselves or by an exception, that end with their process, and that hold the interpreter's lock.
-POLITE = [ask, loop, catch_exceptions, clean_up, write, log]
+POLITE = [ask, loop, catch_exceptions, clean_up, finalize, write, log]
 STUBBORN = [catch_everything, sleep, wait_for_lock]
 LOCKED = [match, raise_to_a_power]
 

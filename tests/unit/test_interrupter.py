@@ -90,6 +90,39 @@ def test_an_attempt_that_ends_when_it_is_interrupted_is_not_given_up() -> None:
     assert steps(bench, prepared, 100.0) == ["told"]
 
 
+def test_an_interruption_that_went_nowhere_is_repeated() -> None:
+    bench = Bench()
+    prepared = bench.prepare()
+    bench.begin(prepared)
+    bench.interrupter.abandon(prepared)
+    bench.time.run_until(1.1)
+    for _ in range(3):
+        bench.pending.pop(prepared)()  # it comes up in a finalizer, and the interpreter drops it
+        bench.interrupter.miss(prepared)
+        assert bench.pending == {}, "not there and then"
+        bench.time.run_until(bench.now() + 0.1)
+        assert step(bench, prepared) == "interrupted"
+    bench.time.run_until(2.1)
+    assert step(bench, prepared) == "given up"
+
+
+def test_an_interruption_that_went_nowhere_is_not_repeated_when_the_attempt_is_over() -> None:
+    bench = Bench()
+    prepared = bench.prepare()
+    bench.begin(prepared)
+    bench.interrupter.abandon(prepared)
+    bench.time.run_until(1.1)
+    bench.pending.pop(prepared)()
+    bench.interrupter.miss(prepared)
+    bench.border.leave(prepared)
+    bench.time.run_until(1.2)
+    assert bench.pending == {}
+    bench.end(prepared)
+    bench.interrupter.miss(prepared)
+    bench.time.run_until(5.0)
+    assert (bench.pending, bench.stuck) == ({}, [])
+
+
 def test_an_attempt_that_is_over_is_not_stopped() -> None:
     bench = Bench()
     prepared = bench.prepare()

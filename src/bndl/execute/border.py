@@ -15,7 +15,8 @@ at the border if it has not come up by then. What of bndl's code the user's code
 the exception waits until it is done.
 
 An attempt is interrupted once. So whoever is hit by the exception while it crosses the border needs to cross it again,
-and will not be hit again.
+and will not be hit again. If it comes up in a finalizer, where exceptions go nowhere, that was no interruption, and it
+is raised again.
 """
 
 from __future__ import annotations
@@ -152,6 +153,12 @@ class Border:
             if prepared.phase == INSIDE:
                 stop.sent = True
                 self._send(prepared, stop.exception)
+
+    def repeat(self, prepared: Prepared, stop: Stop) -> None:
+        """Raise the exception of ``stop`` once more: it came up where it went nowhere."""
+        with self._lock:
+            stop.sent = stop.delivered = False
+        self.interrupt(prepared, stop)
 
     def give_up(self, prepared: Prepared, stop: Stop) -> bool:
         """Whether the attempt is still not over; then it reports nothing any more."""

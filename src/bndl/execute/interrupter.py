@@ -88,6 +88,11 @@ class Interrupter:
                 self._wake_by(self._due[prepared])
                 self._keep_watch()
 
+    def miss(self, prepared: Prepared) -> None:
+        """The exception came up in an attempt where it went nowhere. To be called there."""
+        # Not here and now: it would come up in the very code that calls this.
+        self._loop.post(self._repeat, prepared)
+
     def end(self, prepared: Prepared, *, last: bool) -> None:
         """An attempt is over that had a timeout or was stopped; ``last`` if no other begins right now."""
         with self._lock:
@@ -117,6 +122,11 @@ class Interrupter:
             else:
                 self._timer = None
                 self._keep_watch()
+
+    def _repeat(self, prepared: Prepared) -> None:
+        with self._lock:
+            if prepared in self._due and prepared.stop is not None:
+                self._border.repeat(prepared, prepared.stop)
 
     def _look(self) -> None:
         """Take the steps that are due."""

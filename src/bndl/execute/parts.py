@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import TypeVar
 from bndl.errors import TaskInterrupted
 from bndl.execute.blackbox import BlackBox
 from bndl.execute.capture import Capture
+from bndl.execute.current import running
 from bndl.execute.raising import raise_in, withdraw_from
 from bndl.execute.slots import Prepared, ThreadSlots
 from bndl.execute.watchdog import FaultTimer
@@ -76,6 +78,19 @@ class ThreadParts:
     def withdraw(self, prepared: Prepared) -> None:
         """Take back the exception that has not come up in the thread of an attempt yet."""
         withdraw_from(prepared.thread)
+
+    def watch_missed(self, on_missed: Callable[[Prepared], None]) -> None:
+        """Tell of exceptions that came up in finalizers and callbacks of C, which the interpreter prints and drops."""
+        before = sys.unraisablehook
+
+        def look(unraisable: sys.UnraisableHookArgs) -> None:
+            prepared = running()
+            if prepared is not None and prepared.stop is not None and unraisable.exc_type is prepared.stop.exception:
+                on_missed(prepared)
+            else:
+                before(unraisable)
+
+        sys.unraisablehook = look
 
     def pause(self) -> None:
         """Let the network have its turn."""

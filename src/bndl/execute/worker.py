@@ -78,6 +78,9 @@ class WorkerParts(Protocol):
     def withdraw(self, prepared: Prepared) -> None:
         """Take back the exception that has not come up in an attempt yet."""
 
+    def watch_missed(self, on_missed: Callable[[Prepared], None]) -> None:
+        """Tell of attempts in which an exception came up where it went nowhere."""
+
     def tidy(self, is_alone: Callable[[], bool]) -> None:
         """An attempt is over: put back what it changed, if no other is executing, which may have done it."""
 
@@ -134,6 +137,7 @@ class Worker:
         self._interrupter = Interrupter(
             parts.watch_loop, self._border, watchdog, config.cancel_grace, self._give_up, shared=info.concurrency > 1
         )
+        parts.watch_missed(self._interrupter.miss)
         self._runner = Runner(store, config, parts.loop.now, self._border, self._interrupter, watchdog)
         self._run = parts.recording(self._runner.execute)
         self._slots = parts.make_slots(info.concurrency, self._runner.begin, self.execute)

@@ -196,6 +196,9 @@ class VirtualParts:
     def withdraw(self, _: Prepared) -> None:
         """Nothing: an interruption is never late here."""
 
+    def watch_missed(self, _: Callable[[Prepared], None]) -> None:
+        """Nothing: an interruption is never missed here."""
+
     def tidy(self, _: Callable[[], bool]) -> None:
         """Nothing: an attempt changes nothing here."""
 
