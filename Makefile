@@ -21,7 +21,7 @@ help: ## show this
 demo: $(VENV)/.installed ## a census of the Python code on this machine; ARGS="--compare" goes to bndl demo
 	$(BIN)/bndl demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## all tests; ARGS="tests/unit -x" goes to pytest
+test: $(VENV)/.installed-dev $(VENV)/.iproute ## all tests; ARGS="tests/unit -x" goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
 test-long: $(VENV)/.installed-dev ## thousands of simulated clusters with faults, and longer runs of the state machines
@@ -50,7 +50,7 @@ diagrams: $(VENV)/.installed ## draw the diagrams in docs/ anew, from the code
 pins: $(VENV)/.created ## renew requirements-dev.txt; use the oldest Python supported, so that all others can install it
 	rm -rf build/pins
 	$(PYTHON) -m venv build/pins
-	build/pins/bin/python -m pip install --quiet '.[dev,docs,shell]'
+	build/pins/bin/python -m pip install --quiet '.[dev,docs,shell,ray]'
 	sed -n '/^#/p' $(PINS) >build/pins.txt
 	build/pins/bin/python -m pip freeze | grep -v '^bndl' >>build/pins.txt
 	mv build/pins.txt $(PINS)
@@ -77,8 +77,19 @@ $(VENV)/.installed: pyproject.toml $(PINS) $(VENV)/.created
 
 $(VENV)/.installed-dev: pyproject.toml $(PINS) $(VENV)/.created
 	@echo "installing bndl and its development tools into $(VENV)"
-	@$(INSTALL) '.[dev,shell]'
+	@$(INSTALL) '.[dev,shell,ray]'
 	@touch $(VENV)/.installed $@
+
+# For the tests of clusters of several machines, which are network namespaces. Those tests are skipped if there is no ip
+# and it cannot be installed.
+$(VENV)/.iproute: $(VENV)/.created
+	@command -v ip >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing iproute2, for the tests of several machines"; \
+			{ apt-get -qq update && apt-get -qq install --yes --no-install-recommends iproute2; } >/dev/null 2>&1; \
+		else false; fi; } || \
+		echo "there is no ip, so the tests of several machines are skipped" >&2
+	@touch $@
 
 $(VENV)/.installed-docs: pyproject.toml $(PINS) $(VENV)/.created
 	@echo "installing bndl and its documentation tools into $(VENV)"

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bndl import errors
+    from bndl import deploy, errors
     from bndl._version import __version__
     from bndl.cluster.peer import Peer
     from bndl.config import Config
@@ -44,6 +44,7 @@ __all__ = [
     "ctx",
     "current_task",
     "current_worker",
+    "deploy",
     "errors",
 ]
 
@@ -66,8 +67,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("bndl.errors")
+    if name in ("deploy", "errors"):
+        return import_module(f"bndl.{name}")
     home = _HOMES.get(name)
     if home is None:
         msg = f"module 'bndl' has no attribute {name!r}"

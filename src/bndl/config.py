@@ -1,8 +1,10 @@
-"""What can be set, in one frozen object."""
+"""What can be set, in one frozen object. Where its values come from is in ``configure``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from bndl.errors import InvalidOption
 
 __all__ = ["Config"]
 
@@ -28,6 +30,19 @@ class Config:
         cancel_grace: a task that is cancelled, or out of time, is told so at once. After so many seconds an exception
             is raised in it, and after as many more its worker's process ends.
         max_restarts: how many times in a row a local worker that does not stay up is started again.
+        workers: how many worker processes to start; None for one for each core, or for none if there are seeds.
+        concurrency: how many tasks each worker executes at the same time.
+        max_concurrency: how many tasks of a context may be under way on all workers together; 0 for no limit.
+        cluster: the name of the cluster; empty for a name of its own, or ``default`` if it is joined or shared.
+        seeds: addresses of nodes of a running cluster, to join it.
+        listen: where to listen; empty for any free port of the loopback interface.
+        secret_file: the file that holds the secret of the cluster.
+        credentials: a folder that ``bndl cluster init`` made, with certificates for TLS and the secret.
+        insecure_plaintext: whether to listen on the network without TLS.
+        memory_limit: how many bytes of memory a worker process may use; 0 for no limit. Results have a quarter of it.
+        library_threads: how many threads numeric libraries may use in each worker; 0 for its share of the cores.
+        drain_timeout: how many seconds a worker that is told to leave may take to finish its work.
+        rejoin_timeout: for how many seconds a lost node is looked for at its last address.
     """
 
     lease: float = 5.0
@@ -43,3 +58,25 @@ class Config:
     max_result_bytes: int = 16 * 1024 * MEBIBYTE
     cancel_grace: float = 1.0
     max_restarts: int = 5
+    workers: int | None = None
+    concurrency: int = 1
+    max_concurrency: int = 0
+    cluster: str = ""
+    seeds: tuple[str, ...] = ()
+    listen: tuple[str, ...] = ()
+    secret_file: str = ""
+    credentials: str = ""
+    insecure_plaintext: bool = False
+    memory_limit: int = 0
+    library_threads: int = 0
+    drain_timeout: float = 60.0
+    rejoin_timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, int | float) and not value >= 0:
+                raise InvalidOption(f"{each.name} must not be negative, and is {value}; the default is {each.default}")
+        for name in ("lease", "concurrency"):
+            if not getattr(self, name):
+                raise InvalidOption(f"{name} must be more than 0; leave it out for the default")

@@ -5,6 +5,7 @@
     BndlError
     ├── UserError                    what was asked cannot be done; nothing was run
     │   ├── InvalidOption            an option's value makes no sense (also a ValueError)
+    │   │   └── InvalidSetting       a configuration file or an environment variable has a mistake
     │   ├── InvalidJob               the job as a whole makes no sense
     │   │   ├── EmptyStage           a stage without tasks
     │   │   ├── JobCycle             a task needs a result that comes after it
@@ -20,6 +21,7 @@
     │   ├── InputFailed              a task used the result of a task that failed
     │   ├── NowhereToRun             no worker may run a task
     │   ├── ResultTooLarge           a result does not fit where it must go
+    │   ├── OutOfMemory              a task needed more memory than its worker may have (also a MemoryError)
     │   └── RemoteException          stands for a user's exception that could not travel
     ├── ClusterError                 the cluster is not as it has to be
     │   ├── NoWorkers                no worker is there
@@ -43,6 +45,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bndl.attempts import AttemptRecord
 from bndl.death import DeathCertificate, LastTask
 
 __all__ = [
@@ -60,6 +63,7 @@ __all__ = [
     "InternalError",
     "InvalidJob",
     "InvalidOption",
+    "InvalidSetting",
     "ItemsFailed",
     "JobCycle",
     "JobStarted",
@@ -67,6 +71,7 @@ __all__ = [
     "NoWorkers",
     "NotPicklable",
     "NowhereToRun",
+    "OutOfMemory",
     "PeerLost",
     "RemoteException",
     "RemoteTraceback",
@@ -110,6 +115,16 @@ class UserError(BndlError):
 
 class InvalidOption(UserError, ValueError):
     """An option has a value that makes no sense."""
+
+
+class InvalidSetting(InvalidOption):
+    """A configuration file or an environment variable has a mistake.
+
+    Attributes:
+        where: the file with the line, or the variable.
+    """
+
+    where: str
 
 
 class InvalidJob(UserError):
@@ -171,39 +186,6 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f"\n{self.text}"
-
-
-class AttemptRecord:
-    """One attempt of a task, as it ended.
-
-    Attributes:
-        number: counted from 1.
-        worker: the name of the worker that ran it.
-        outcome: ``succeeded``, ``failed``, ``lost``, ``returned`` or ``cancelled``.
-        cause: what went wrong, one line; empty if nothing did.
-        duration: seconds that it ran, 0.0 where the worker took that with it.
-    """
-
-    __slots__ = ("cause", "duration", "number", "outcome", "worker")
-
-    def __init__(self, number: int, worker: str, outcome: str, cause: str = "", duration: float = 0.0) -> None:
-        self.number = number
-        self.worker = worker
-        self.outcome = outcome
-        self.cause = cause
-        self.duration = duration
-
-    def __repr__(self) -> str:
-        cause = f": {self.cause}" if self.cause else ""
-        return f"<attempt {self.number} {self.outcome} on {self.worker} after {self.duration:.3f} s{cause}>"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, AttemptRecord):
-            return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
-
-    def __hash__(self) -> int:
-        return hash((self.number, self.worker, self.outcome))
 
 
 class TaskFailed(TaskError):
@@ -270,6 +252,16 @@ class ResultTooLarge(TaskError, MemoryError):
     """
 
     size_bytes: int
+    limit_bytes: int
+
+
+class OutOfMemory(TaskError, MemoryError):
+    """A task needed more memory than its worker may have. ``__cause__`` is the ``MemoryError`` itself.
+
+    Attributes:
+        limit_bytes: what the worker may have.
+    """
+
     limit_bytes: int
 
 

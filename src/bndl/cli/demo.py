@@ -23,7 +23,8 @@ from bndl.cli.census import (
     run_serial,
 )
 from bndl.cli.census_report import render
-from bndl.context.connect import connect, count_cores
+from bndl.cluster.threads import count_cores
+from bndl.context.connect import connect
 from bndl.driver.jobs import Job
 from bndl.driver.report import JobReport
 

@@ -20,21 +20,27 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+cluster_app = typer.Typer(help="Make what a cluster of several machines needs.", no_args_is_help=True)
+app.add_typer(cluster_app, name="cluster")
 
 Workers = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="How many worker processes to start.", show_default="one per core"),
 ]
 Concurrency = Annotated[
-    int, typer.Option(min=1, metavar="N", help="How many tasks each worker executes at the same time.")
+    int | None,
+    typer.Option(min=1, metavar="N", help="How many tasks each worker executes at the same time.", show_default="1"),
 ]
 Seeds = Annotated[
     list[str] | None,
     typer.Option(metavar="ADDRESS", help="Join a running cluster: the address of a node of it. May be repeated."),
 ]
-SecretFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Holds the secret of the cluster that is joined.")
+SecretFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Holds the secret of the cluster.")]
+CredentialsFolder = Annotated[
+    Path | None,
+    typer.Option("--credentials", metavar="DIR", help="Made by bndl cluster init: the secret, and keys for TLS."),
 ]
+ClusterName = Annotated[str | None, typer.Option("--cluster", metavar="NAME", help="The name of the cluster.")]
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the value of the option
@@ -61,7 +67,7 @@ def demo(
     ] = None,
     *,
     workers: Workers = None,
-    concurrency: Concurrency = 1,
+    concurrency: Concurrency = None,
     compare: Annotated[bool, typer.Option("--compare", help="Measure one process doing the same as well.")] = False,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="How many modules to rank.")] = 20,
     text: Annotated[
@@ -74,7 +80,7 @@ def demo(
     """
     from bndl.cli.demo import run_demo
 
-    run_demo(paths, workers=workers, concurrency=concurrency, compare=compare, top=top, text=text)
+    run_demo(paths, workers=workers, concurrency=concurrency or 1, compare=compare, top=top, text=text)
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
@@ -83,9 +89,11 @@ def run(
     arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="The script's own.")] = None,
     *,
     workers: Workers = None,
-    concurrency: Concurrency = 1,
+    concurrency: Concurrency = None,
     seeds: Seeds = None,
     secret_file: SecretFile = None,
+    credentials: CredentialsFolder = None,
+    cluster: ClusterName = None,
 ) -> None:
     """Run a script as python does, with `ctx` ready in it.
 
@@ -94,7 +102,7 @@ def run(
     from bndl.cli.run import run_script
     from bndl.cli.settings import ConnectSettings
 
-    settings = ConnectSettings(workers, concurrency, tuple(seeds or ()), secret_file)
+    settings = ConnectSettings(workers, concurrency, _split(seeds), secret_file, credentials, cluster)
     run_script(script, arguments or [], settings)
 
 
@@ -102,15 +110,100 @@ def run(
 def shell(
     *,
     workers: Workers = None,
-    concurrency: Concurrency = 1,
+    concurrency: Concurrency = None,
     seeds: Seeds = None,
     secret_file: SecretFile = None,
+    credentials: CredentialsFolder = None,
+    cluster: ClusterName = None,
 ) -> None:
     """Start a Python shell with `ctx` ready in it: IPython if it is installed."""
     from bndl.cli.settings import ConnectSettings
     from bndl.cli.shell import run_shell
 
-    run_shell(ConnectSettings(workers, concurrency, tuple(seeds or ()), secret_file))
+    run_shell(ConnectSettings(workers, concurrency, _split(seeds), secret_file, credentials, cluster))
+
+
+@app.command()
+def worker(
+    *,
+    workers: Workers = None,
+    concurrency: Concurrency = None,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="Where other nodes can join, such as tls/10.0.0.5:5000. May be repeated."),
+    ] = None,
+    seeds: Seeds = None,
+    secret_file: SecretFile = None,
+    credentials: CredentialsFolder = None,
+    cluster: ClusterName = None,
+    insecure_plaintext: Annotated[
+        bool | None,
+        typer.Option("--insecure-plaintext", help="Listen on the network without TLS; for networks that you trust."),
+    ] = None,
+) -> None:
+    """Run workers on this machine for a cluster, until SIGTERM or Ctrl-C: then they finish what they run, and leave.
+
+    A second Ctrl-C ends them at once.
+    """
+    from bndl.cli.worker import run_worker
+
+    run_worker(
+        {
+            "workers": workers,
+            "concurrency": concurrency,
+            "listen": _split(listen),
+            "seeds": _split(seeds),
+            "secret_file": secret_file,
+            "credentials": credentials,
+            "cluster": cluster,
+            "insecure_plaintext": insecure_plaintext,
+        }
+    )
+
+
+@app.command()
+def config() -> None:
+    """Print each setting with where it comes from: defaults, bndl.toml, the environment."""
+    from bndl.cli.config import print_config
+
+    print_config()
+
+
+@cluster_app.command("init")
+def cluster_init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    *,
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option("--host", metavar="NAME", help="Make credentials for this machine. May be repeated."),
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, metavar="N", help="For how many days the certificates are valid.")] = 3650,
+) -> None:
+    """Make what the nodes of a cluster need to trust each other: a secret, and certificates for TLS.
+
+    Each machine gets one folder of DIR, to be named with --credentials. What is in DIR itself is to make more of them.
+    """
+    from bndl.cli.cluster import init_cluster
+
+    init_cluster(folder, hosts or ["node"], days)
+
+
+@cluster_app.command("add")
+def cluster_add(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made by bndl cluster init.")],
+    hosts: Annotated[list[str], typer.Argument(metavar="NAME...", help="Machines that join the cluster.")],
+    *,
+    days: Annotated[int, typer.Option(min=1, metavar="N", help="For how many days the certificates are valid.")] = 3650,
+) -> None:
+    """Make credentials for more machines."""
+    from bndl.cli.cluster import add_hosts
+
+    add_hosts(folder, hosts, days)
+
+
+def _split(addresses: list[str] | None) -> tuple[str, ...] | None:
+    """An option may be repeated, or have several addresses with commas."""
+    return tuple(part for each in addresses for part in each.split(",") if part) if addresses else None
 
 
 def main() -> None:

@@ -20,9 +20,11 @@ class ConnectSettings:
     """How to connect; the fields are those of ``bndl.connect``."""
 
     workers: int | None = None
-    concurrency: int = 1
-    seeds: tuple[str, ...] = ()
+    concurrency: int | None = None
+    seeds: tuple[str, ...] | None = None
     secret_file: Path | None = None
+    credentials: Path | None = None
+    cluster: str | None = None
 
     def connect(self) -> None:
         """Connect the process-wide context, ``bndl.ctx``. It is stopped when the process ends.
@@ -34,7 +36,12 @@ class ConnectSettings:
             ClusterError: the node cannot listen.
         """
         context = connect(
-            workers=self.workers, concurrency=self.concurrency, seeds=self.seeds, secret_file=self.secret_file
+            workers=self.workers,
+            concurrency=self.concurrency,
+            seeds=self.seeds,
+            secret_file=self.secret_file,
+            credentials=self.credentials,
+            cluster=self.cluster,
         )
         set_default(context)
 

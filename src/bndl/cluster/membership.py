@@ -25,6 +25,7 @@ from bndl.errors import (
 from bndl.execute.process import visible_peers
 from bndl.locking import Condition
 from bndl.net.messages import NodeInfo
+from bndl.net.names import is_worker
 
 if TYPE_CHECKING:
     from bndl.driver.driver import Driver
@@ -186,7 +187,7 @@ class Membership:
 
     def _await_stable(self, deadline: float, timeout: float) -> None:
         while True:
-            complaints = self._find_disagreement()
+            complaints = self._find_disagreement(deadline - time.monotonic())
             if not complaints:
                 return
             remaining = deadline - time.monotonic()
@@ -198,22 +199,25 @@ class Membership:
                 self._raise_failure()
                 self._changed.wait(min(_INTERVAL, remaining))
 
-    def _find_disagreement(self) -> list[str]:
-        """Who does not see whom, in words; nothing if all see the same."""
+    def _find_disagreement(self, timeout: float) -> list[str]:
+        """Who does not see whom, in words; nothing if all see the same.
+
+        Other drivers are left out: they come and go, and have nothing to do with this one.
+        """
         with self._changed:
             workers = self._workers()
-            mine = {*self._peers, self._driver.name}
+            mine = {self._driver.name, *(worker.name for worker in workers)}
         missing = self._expected() - len(workers)
         if missing > 0:
-            return [f"{missing} local workers are not connected yet"]
+            return [f"{missing} of the workers that were started are not connected yet"]
         asked = {peer.name: peer.execute(visible_peers) for peer in workers}
-        done = wait(asked.values(), _ANSWER_TIMEOUT).done
+        done = wait(asked.values(), max(min(_ANSWER_TIMEOUT, timeout), 0.0)).done
         complaints = []
         for name, future in asked.items():
             if future not in done or future.exception() is not None:
                 complaints.append(f"{name} does not say whom it sees")
                 continue
-            theirs = {*future.result(timeout=0), name}
+            theirs = {name, *filter(lambda other: other in mine or is_worker(other), future.result(timeout=0))}
             if unseen := mine - theirs:
                 complaints.append(f"{name} does not see {', '.join(sorted(unseen))}")
             if unknown := theirs - mine:

@@ -20,6 +20,7 @@ from typing import IO, Protocol
 import msgspec
 
 from bndl.cluster.guardian import Guardian
+from bndl.cluster.threads import limit_threads, share_of_cores
 from bndl.cluster.worker_process import WorkerProcess
 from bndl.config import Config
 from bndl.errors import DeathCertificate, WorkerFailedToStart
@@ -89,6 +90,8 @@ class Supervisor:
         self._wake_reader, self._wake_writer = os.pipe()
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
         self._stopping = threading.Event()
+        self._draining = threading.Event()
+        self._environment = limit_threads(os.environ, config.library_threads or share_of_cores(count))
         #: Of the last processes that ended, by worker.
         self._certificates: dict[str, DeathCertificate] = {}
         #: Workers to be ended, with the reason.
@@ -153,6 +156,15 @@ class Supervisor:
         with contextlib.suppress(OSError):
             os.write(self._wake_writer, b"x")
 
+    def drain(self) -> None:
+        """Tell the workers to finish and end; none is started again. Returns when all ended, or after the timeout."""
+        self._draining.set()
+        self._wake()
+        with self._changed:
+            self._changed.wait_for(
+                lambda: all(place.process is None for place in self._places), self._config.drain_timeout
+            )
+
     def stop(self) -> None:
         """End all processes: first they are told, then, after a time, killed. Returns when they are gone."""
         self._stopping.set()
@@ -165,8 +177,13 @@ class Supervisor:
     def _run(self) -> None:
         try:
             self._guardian.start()
+            told = False
             while not self._stopping.is_set():
-                self._start_due()
+                if not self._draining.is_set():
+                    self._start_due()
+                elif not told:
+                    told = True
+                    self._tell_to_drain()
                 self._wait(_INTERVAL)
                 self._end_condemned()
                 self._look_after_processes()
@@ -193,6 +210,11 @@ class Supervisor:
             else:
                 self._unregister(key.fd)  # or the end would be told again and again
 
+    def _tell_to_drain(self) -> None:
+        for place in self._places:
+            if place.process is not None:
+                place.process.drain()
+
     def _start_due(self) -> None:
         now = time.monotonic()
         for place in self._places:
@@ -201,7 +223,7 @@ class Supervisor:
 
     def _start(self, place: _Place) -> None:
         try:
-            process = WorkerProcess(msgspec.structs.replace(self._settings, index=place.index))
+            process = WorkerProcess(msgspec.structs.replace(self._settings, index=place.index), self._environment)
         except OSError as error:  # the machine has no room for another one
             self._count_end(place, short=True, joined=False)
             if self._gave_up(place):
@@ -264,6 +286,8 @@ class Supervisor:
         process.kill_group()  # what its tasks may have started
         self._guardian.forget(process.pid)
         self._close(process)
+        if self._draining.is_set():  # that is what it was told to do
+            return
         logger.warning("%s ended: %s", name, certificate.reason)
         self._listener.process_ended(certificate)
         if self._gave_up(place):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import IO
 
 import msgspec
@@ -19,7 +20,7 @@ from bndl.cluster import autopsy
 from bndl.cluster.memory import MemoryWatch
 from bndl.errors import DeathCertificate
 from bndl.execute.blackbox import STACK_SIGNAL, BlackBoxReader
-from bndl.execute.process import BOOT, WorkerSettings
+from bndl.execute.process import BOOT, DRAIN, WorkerSettings
 
 __all__ = ["WorkerProcess"]
 
@@ -41,6 +42,7 @@ class WorkerProcess:
 
     Args:
         settings: for the worker; what depends on the process is filled in.
+        environment: its variables.
 
     Attributes:
         started: when, on the monotonic clock.
@@ -49,7 +51,7 @@ class WorkerProcess:
         end_fd: a file that can be read from when it has ended; None where there is no such thing.
     """
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, environment: Mapping[str, str]) -> None:
         self._box = BlackBoxReader(settings.concurrency)
         self._lines: deque[str] = deque(maxlen=_REMEMBERED_LINES)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -66,6 +68,7 @@ class WorkerProcess:
         try:
             self._process = subprocess.Popen(
                 _command(),
+                env=environment,
                 stdin=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
@@ -128,6 +131,10 @@ class WorkerProcess:
                 self._ended = time.monotonic()
                 self._usage_peak = usage.ru_maxrss if usage is not None else 0
         return process.returncode
+
+    def drain(self) -> None:
+        """Tell it to finish what it runs, and to end when nobody needs it any more."""
+        self._tell(DRAIN)
 
     def close_lifeline(self) -> None:
         """Tell it to stop."""

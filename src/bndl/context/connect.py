@@ -6,48 +6,61 @@ import atexit
 import os
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 
+from bndl.cluster.deployment import Deployment
+from bndl.cluster.threads import count_cores
 from bndl.config import Config
+from bndl.configure import configure
 from bndl.context import progress as bars
 from bndl.context.context import Context
 from bndl.context.node import DriverNode
 from bndl.driver.options import check_count
-from bndl.errors import InvalidOption
+from bndl.net.credentials import require_credentials
 
 __all__ = ["connect"]
 
 _contexts: weakref.WeakSet[Context] = weakref.WeakSet()
 
 
-def connect(
+def connect(  # noqa: PLR0913 - each is an option of its own, by name
     *,
     workers: int | None = None,
-    concurrency: int = 1,
+    concurrency: int | None = None,
     max_concurrency: int | None = None,
-    seeds: Sequence[str] = (),
+    seeds: Sequence[str] | None = None,
     secret_file: str | os.PathLike[str] | None = None,
+    credentials: str | os.PathLike[str] | None = None,
+    listen: Sequence[str] | None = None,
+    insecure_plaintext: bool | None = None,
     cluster: str | None = None,
+    deploy: Deployment | None = None,
     progress: bool | None = None,
     config: Config | None = None,
 ) -> Context:
     """Start workers on this machine, or join a running cluster.
 
+    What is left out is taken from ``config``; without that from the environment and ``bndl.toml``; else it has its
+    default.
+
     Args:
-        workers: how many worker processes to start here. Left out: one for each core, or none if there are seeds.
-        concurrency: how many tasks each of them executes at the same time.
+        workers: how many worker processes to start here. By default one for each core, or none if there are seeds.
+        concurrency: how many tasks each of them executes at the same time; 1 by default.
         max_concurrency: how many tasks of this context may be under way at the same time, on all workers together.
         seeds: addresses of nodes of a running cluster, such as ``tcp/10.0.0.5:5000``.
-        secret_file: holds the secret of that cluster. Without seeds there is a fresh secret.
+        secret_file: holds the secret of that cluster. By default, without seeds, there is a fresh secret.
+        credentials: a folder that ``bndl cluster init`` made, with the secret and certificates for TLS.
+        listen: where to listen, such as ``tls/10.0.0.7:0``; by default where only this machine can reach it.
+        insecure_plaintext: whether ``listen`` may have addresses of the network without TLS.
         cluster: the name of the cluster, if it is not the default.
+        deploy: runs workers elsewhere, such as ``bndl.deploy.RayWorkers(8)``; there are no local ones by default then.
         progress: whether to show a bar for each stage; left out: if standard error is a terminal or a notebook.
-        config: settings.
+        config: settings, instead of those of the environment and of ``bndl.toml``.
 
     Returns:
         A context, at once: ``await_workers`` waits for the workers, and so does work.
 
     Raises:
-        InvalidOption: an option makes no sense.
+        InvalidOption: an option makes no sense, or is not safe.
         ClusterError: the node cannot listen.
     """
     check_count("concurrency", concurrency, "how many tasks each worker executes at the same time")
@@ -56,22 +69,27 @@ def connect(
     )
     if workers is not None and workers != 0:
         check_count("workers", workers, "how many worker processes to start; 0 for none")
-    seeds = tuple([seeds] if isinstance(seeds, str) else seeds)
-    secret = _read_secret(secret_file) if secret_file is not None else None
-    if seeds and secret is None:
-        text = "joining a cluster takes its secret: give secret_file=, the file that its first node was started with."
-        raise InvalidOption(text)
+    arguments = {
+        "workers": workers,
+        "concurrency": concurrency,
+        "max_concurrency": max_concurrency,
+        "seeds": seeds,
+        "secret_file": secret_file,
+        "credentials": credentials,
+        "listen": listen,
+        "insecure_plaintext": insecure_plaintext,
+        "cluster": cluster,
+    }
+    settings = configure(arguments, base=config).config
     if workers is None:
-        workers = 0 if seeds else count_cores()
-    node = DriverNode(
-        workers=workers,
-        concurrency=concurrency,
-        max_concurrency=max_concurrency or 0,
-        seeds=seeds,
-        cluster=cluster or ("default" if seeds else None),
-        secret=secret,
-        config=config or Config(),
-    )
+        workers = settings.workers
+    if workers is None:
+        workers = 0 if settings.seeds or deploy is not None else count_cores()
+    if deploy is not None:
+        settings, shown = deploy.prepare(settings)
+    else:
+        shown = require_credentials(settings)
+    node = DriverNode(workers=workers, config=settings, credentials=shown, deployment=deploy)
     context = Context(node, show_progress=bars.is_wanted(progress))
     _contexts.add(context)
     try:
@@ -80,23 +98,6 @@ def connect(
         context.stop()
         raise
     return context
-
-
-def count_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _read_secret(path: str | os.PathLike[str]) -> str:
-    try:
-        secret = Path(path).read_text().strip()
-    except OSError as error:
-        text = f"the secret cannot be read from {os.fspath(path)!r} ({error.strerror}); name the cluster's secret file."
-        raise InvalidOption(text) from error
-    if not secret:
-        text = f"the secret file {os.fspath(path)!r} is empty; name the cluster's secret file."
-        raise InvalidOption(text)
-    return secret
 
 
 @atexit.register

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from secrets import token_hex, token_urlsafe
+from secrets import token_hex
 
 import msgspec
 
 from bndl import _version
+from bndl.cluster.deployment import Deployment
 from bndl.cluster.membership import Membership
 from bndl.cluster.search_path import SearchPath, read_search_path
 from bndl.cluster.supervisor import Supervisor
@@ -17,6 +18,8 @@ from bndl.driver.futures import Loops
 from bndl.errors import ContextClosed, DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
 from bndl.loop import ThreadLoop
+from bndl.net.credentials import Credentials
+from bndl.net.endpoints import loopback, without_ports
 from bndl.net.messages import NodeInfo
 from bndl.net.names import NodeName, machine_name, next_context_number
 from bndl.net.peers import own_versions
@@ -34,42 +37,42 @@ class DriverNode:
 
     Args:
         workers: how many local workers to start.
-        concurrency: how many tasks each of them executes at the same time.
-        max_concurrency: how many tasks may be under way on all workers together; 0 for no limit.
-        seeds: addresses of nodes of a running cluster to join; none to make a new one.
-        cluster: the name of the cluster.
-        secret: what it takes to be let into it; None for a fresh one.
         config: settings.
+        credentials: what it takes to be let into the cluster.
+        deployment: workers that another engine runs.
     """
 
     def __init__(
-        self,
-        *,
-        workers: int,
-        concurrency: int,
-        max_concurrency: int,
-        seeds: tuple[str, ...],
-        cluster: str | None,
-        secret: str | None,
-        config: Config,
+        self, *, workers: int, config: Config, credentials: Credentials, deployment: Deployment | None = None
     ) -> None:
         number = next_context_number()
         name = str(NodeName(machine_name(), "driver", os.getpid(), number, 0))
-        cluster = cluster or f"local-{token_hex(4)}"
-        secret = secret or token_urlsafe(32)
+        is_shared = bool(config.seeds or config.listen) and deployment is None
+        cluster = config.cluster or ("default" if is_shared else f"local-{token_hex(4)}")
         versions = own_versions(_version.__version__)
         names = ("bndl-driver", "bndl-bulk", "bndl-futures", "bndl-callbacks")
         self._loops = [ThreadLoop(name, self._crashed) for name in names]
-        self._fabric = ZenohFabric(name, cluster, secret=secret, seeds=seeds, lease=config.lease)
+        listen = config.listen or loopback(tls=credentials.has_tls)
+        self._fabric = ZenohFabric(
+            name,
+            cluster,
+            credentials=credentials,
+            listen=listen,
+            seeds=config.seeds,
+            lease=config.lease,
+            rejoin_timeout=config.rejoin_timeout,
+            insecure_plaintext=config.insecure_plaintext,
+        )
+        self._deployment = deployment
         self._supervisor: Supervisor | None = None
         self._settings = WorkerSettings(
             cluster=cluster,
-            secret=secret,
+            credentials=credentials,
             seeds=(),
-            listen=("tcp/127.0.0.1:0",),
+            listen=without_ports(listen),
             context=number,
             index=0,
-            concurrency=concurrency,
+            concurrency=config.concurrency,
             parent=0,
             path=read_search_path(),
             config=config,
@@ -80,7 +83,8 @@ class DriverNode:
             versions, self._count_expected, self._note_joined, self._find_certificate, self._end_worker
         )
         info = NodeInfo(name, "driver", token_hex(8), versions)
-        self.driver = Driver(self._fabric, info, Loops(*self._loops), config, self.membership, max_concurrency)
+        loops = Loops(*self._loops)
+        self.driver = Driver(self._fabric, info, loops, config, self.membership, config.max_concurrency)
         self.membership.bind(self.driver)
         self.search_path = SearchPath(self._loops[0], self.driver.peers.send, self._list_local)
 
@@ -93,13 +97,17 @@ class DriverNode:
             settings = self._settings_with_seeds()
             self._supervisor = Supervisor(settings, self._workers, self._config, self)
             self._supervisor.start()
+        if self._deployment is not None:
+            self._deployment.start(self._settings.cluster, self._fabric.addresses)
 
     def stop(self) -> None:
-        """Leave the cluster and end the local workers. Whoever waits for anything gets ``ContextClosed``."""
+        """Leave the cluster and end the workers that are its own. Whoever waits gets ``ContextClosed``."""
         text = "the context was stopped while this was under way; bndl.connect() makes a new one."
         closed = ContextClosed(text)
         self.driver.close(closed)
         self.membership.close(closed)
+        if self._deployment is not None:
+            self._deployment.stop()
         if self._supervisor is not None:
             self._supervisor.stop()
         self._fabric.close()
@@ -126,10 +134,12 @@ class DriverNode:
             self.driver.fail_all(error)
 
     def _settings_with_seeds(self) -> WorkerSettings:
-        return msgspec.structs.replace(self._settings, seeds=self._fabric.addresses)
+        seeds = (*self._fabric.addresses, *self._config.seeds)
+        return msgspec.structs.replace(self._settings, seeds=seeds)
 
     def _count_expected(self) -> int:
-        return self._supervisor.expected if self._supervisor is not None else 0
+        local = self._supervisor.expected if self._supervisor is not None else 0
+        return local + (self._deployment.expected if self._deployment is not None else 0)
 
     def _list_local(self) -> list[str]:
         return self._supervisor.names if self._supervisor is not None else []

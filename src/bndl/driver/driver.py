@@ -17,6 +17,7 @@ from bndl.driver.answers import Answers
 from bndl.driver.cancelling import Cancelling
 from bndl.driver.delivery import Delivery
 from bndl.driver.execution import Execution, StageRun
+from bndl.driver.farewells import Farewells
 from bndl.driver.following import Following, forget
 from bndl.driver.futures import Loops
 from bndl.driver.listener import ClusterListener
@@ -94,12 +95,14 @@ class Driver:
         self.sharing = Sharing(self.name, self._store, self.next_number, self._forget_shared)
         self._settling = Settling(self._stages, self._delivery, self._store, self.sharing.note_additions)
         self._cancelling = Cancelling(loop, self._stages, cluster.end_worker, config.cancel_timeout)
+        self._farewells = Farewells(self.peers, self._calls, self._stages, self._handle, config.drain_timeout)
         self._following = Following(
             loop,
             self.peers,
             self._stages,
             self._settling,
             self._cancelling,
+            self._farewells,
             self._finish_job,
             lambda: self._handle(events.TimeReached()),
         )
@@ -112,6 +115,7 @@ class Driver:
             messages.Finished: self._on_finished,
             messages.Returned: self._on_returned,
             messages.Said: Voices(self._stages).heard,
+            **self._farewells.handlers,
         }
 
     def start(self) -> None:
@@ -214,6 +218,7 @@ class Driver:
             for execution in list(self._executions.values()):
                 self._score_places(execution)
             self._handle(events.WorkerJoined(info.name, info.concurrency))
+            self._farewells.joined(info.name)
             self._watch_workers()
 
     def peer_lost(self, name: str, reason: str) -> None:
@@ -221,8 +226,7 @@ class Driver:
         certificate = self._cluster.death_certificate(name)
         reason = certificate.reason if certificate is not None else reason
         self._cluster.peer_lost(name, reason)
-        for stage in self._stages.values():
-            stage.defined_on.pop(name, None)
+        self._farewells.lost(name)
         self._cancelling.lose(name)
         if name in self._scheduler.workers:
             self._settling.note_loss(self._executions.values(), name, reason, certificate)
@@ -262,8 +266,7 @@ class Driver:
     def _on_returned(self, worker: str, message: messages.Returned) -> None:
         self._cancelling.confirm(worker, message.attempts)
         for task, _ in message.attempts:
-            stage = self._stages.get(task >> 32)
-            if stage is not None:
+            if (stage := self._stages.get(task >> 32)) is not None:
                 stage.counters.returned += 1
         self._handle(events.AttemptsReturned(worker, message.attempts))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from bndl.driver.cancelling import Cancelling
 from bndl.driver.execution import Execution, StageRun
+from bndl.driver.farewells import Farewells, define
 from bndl.driver.settling import Settling
 from bndl.loop import Loop, Timer
 from bndl.net import messages
@@ -28,6 +29,7 @@ class Following:
         stages: the driver's stages by number.
         settling: tells users of tasks.
         cancelling: watches abandoned attempts.
+        farewells: lets workers leave.
         finish_job: ends an execution.
         wake_up: called when a time has come that was asked for.
     """
@@ -39,6 +41,7 @@ class Following:
         stages: Mapping[int, StageRun],
         settling: Settling,
         cancelling: Cancelling,
+        farewells: Farewells,
         finish_job: Callable[[instructions.FinishJob], None],
         wake_up: Callable[[], None],
     ) -> None:
@@ -50,8 +53,10 @@ class Following:
         self._wake: Timer | None = None
         self._actions: dict[type, Callable[[Any], None]] = {
             instructions.Abandon: self._abandon,
+            instructions.Dismiss: farewells.dismiss,
             instructions.FinishJob: finish_job,
             instructions.Launch: self._launch,
+            instructions.Move: farewells.move,
             instructions.NoteAttempt: settling.note_attempt,
             instructions.Release: self._release,
             instructions.Settle: settling.settle,
@@ -67,12 +72,7 @@ class Following:
     def _launch(self, instruction: instructions.Launch) -> None:
         stage = self._stages[instruction.stage]
         worker = instruction.worker
-        if worker not in stage.defined_on:
-            stage.defined_on[worker] = None
-            define = messages.Define(
-                stage.number, stage.job_name, stage.name, stage.function, calls=stage.calls, kept=stage.kept
-            )
-            self._peers.send(worker, define)
+        define(self._peers, stage, worker)
         tasks = stage.tasks
         counters = stage.counters
         if counters.first_launch is None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -24,16 +26,20 @@ from bndl.config import Config
 from bndl.execute import shared
 from bndl.execute.blackbox import BlackBox
 from bndl.execute.capture import Capture
+from bndl.execute.memory import limit_memory, share_for_results
 from bndl.execute.parts import ThreadParts
 from bndl.execute.search_path import take_over
 from bndl.execute.store import Store
 from bndl.execute.worker import Worker
+from bndl.net.credentials import Credentials
 from bndl.net.messages import NodeInfo
 from bndl.net.names import NodeName, machine_name
 from bndl.net.peers import own_versions
 from bndl.net.zenoh import ZenohFabric
 
-__all__ = ["BOOT", "WorkerSettings", "main", "visible_peers"]
+__all__ = ["BOOT", "DRAIN", "WorkerSettings", "main", "visible_peers"]
+
+logger = logging.getLogger(__name__)
 
 #: The program of the process. The first line is read without a buffer, so that what follows it is left to ``main``.
 BOOT = """\
@@ -45,6 +51,8 @@ if line:
     from bndl.execute.process import main
     main()
 """
+#: What is written to the lifeline of a worker for it to finish what it runs, and end.
+DRAIN = b"d"
 
 _PR_SET_PDEATHSIG = 1
 
@@ -57,7 +65,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
     Attributes:
         cluster: the name of the cluster.
-        secret: what it takes to be let into it.
+        credentials: what it takes to be let into it.
         seeds: addresses of nodes that are in it.
         listen: where to listen.
         context: number of the context that started it.
@@ -67,10 +75,11 @@ class WorkerSettings(msgspec.Struct, frozen=True):
         path: where that process looks for modules.
         config: settings.
         box: the open file of its black box; -1 for none.
+        is_shared: whether it belongs to no driver. It is told to drain before it is told to stop then.
     """
 
     cluster: str
-    secret: str
+    credentials: Credentials
     seeds: tuple[str, ...]
     listen: tuple[str, ...]
     context: int
@@ -80,6 +89,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     path: tuple[str, ...]
     config: Config
     box: int = -1
+    is_shared: bool = False
 
 
 def visible_peers() -> list[str]:
@@ -114,20 +124,36 @@ def make_worker(settings: WorkerSettings, parts: ThreadParts) -> tuple[Worker, Z
     fabric = ZenohFabric(
         name,
         settings.cluster,
-        secret=settings.secret,
+        credentials=settings.credentials,
         listen=settings.listen,
         seeds=settings.seeds,
         lease=settings.config.lease,
+        rejoin_timeout=settings.config.rejoin_timeout,
+        insecure_plaintext=settings.config.insecure_plaintext,
     )
+    store = Store(share_for_results(settings.config.memory_limit, settings.config.store_bytes))
     info = NodeInfo(name, "worker", token_hex(8), own_versions(_version.__version__), settings.concurrency)
-    worker = Worker(fabric, info, parts, settings.config, Store(settings.config.store_bytes))
+    worker = Worker(fabric, info, parts, settings.config, store)
     shared.provide(name, worker.fetch_shared)
     return worker, fabric
 
 
+def _wait_for_end(lifeline: int, worker: Worker) -> None:
+    """Wait until whoever started this process tells it to stop, or is gone; or until a drained worker may leave."""
+    reader, writer = os.pipe()
+    while True:
+        ready, _, _ = select.select([lifeline, reader], [], [])
+        order = os.read(lifeline, 1) if lifeline in ready else b""
+        if not order:
+            return
+        if order == DRAIN:
+            worker.leave.begin(lambda: os.write(writer, DRAIN))
+
+
 def main() -> None:
     """Run a worker until standard input ends."""
-    line = sys.stdin.buffer.readline()
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as unbuffered:  # what comes after it is orders
+        line = unbuffered.readline()
     if not line:
         return
     settings = msgspec.json.decode(line, type=WorkerSettings)
@@ -145,8 +171,13 @@ def main() -> None:
     _workers.append(worker)
     parts.start()
     worker.peers.start()
-    while os.read(lifeline, 1):
-        pass
+    if settings.config.memory_limit and not limit_memory(settings.config.memory_limit):
+        logger.warning("the memory of a worker cannot be limited on this system, so memory_limit has no effect")
+    if settings.is_shared:
+        # Who stops a service often tells all of its processes. Only the one that started us knows what to do. Not
+        # SIG_IGN, which the processes that tasks start would inherit.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    _wait_for_end(lifeline, worker)
     # Tasks that are still running must not keep the process from ending.
     watchdog = threading.Timer(settings.config.stop_timeout, os._exit, (1,))
     watchdog.daemon = True

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bndl.config import Config
-from bndl.errors import ResultTooLarge, TaskInterrupted, TaskTimeout
-from bndl.execute import failures
+from bndl.errors import OutOfMemory, ResultTooLarge, TaskInterrupted, TaskTimeout
+from bndl.execute import failures, memory
 from bndl.execute.border import Border, Stop
 from bndl.execute.current import current
 from bndl.execute.interrupter import Interrupter
@@ -75,7 +75,7 @@ class Runner:
                 self._border.leave(prepared)
         except BaseException as error:  # noqa: BLE001 - where the task ends; it goes to the driver
             self._border.leave(prepared)  # again: this may be what interrupted it
-            kind, payload = FAILED, failures.describe(error, 2)
+            kind, payload = FAILED, self._describe(prepared, error, 2)
         current.set(None)
         prepared.inputs = None
         if prepared.voice is not None:
@@ -97,7 +97,7 @@ class Runner:
                 self._keep(prepared, payload)
                 payload, stored = b"", True
             except Exception as error:  # noqa: BLE001 - it is too large, or the disk is full; it goes to the driver
-                kind, payload = FAILED, failures.describe(error, 1)
+                kind, payload = FAILED, self._describe(prepared, error, 1)
         seconds = self._now() - prepared.started
         added = prepared.added if kind == SUCCEEDED else b""
         return Result(*prepared.key, kind, seconds, payload, stored, size, prepared.fetched, additions=added)
@@ -120,12 +120,24 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises; it goes to the driver
             stop = prepared.stop
             if stop is None:
-                return FAILED, failures.describe(error, 2), None
+                return FAILED, self._describe(prepared, error, 2), None
             if not isinstance(stop.error, TaskTimeout):
                 return ABANDONED, b"", stop
             late = stop.error.with_traceback(error.__traceback__)
             late.__context__ = None if isinstance(error, TaskInterrupted | TaskTimeout) else error
             return FAILED, failures.describe(late, 2), stop
+
+    def _describe(self, prepared: Prepared, error: BaseException, skip_frames: int) -> bytes:
+        """Describe what a task raised. Not where it was caught: an exception that is named there keeps all alive."""
+        explained = memory.explain(error)
+        if isinstance(explained, OutOfMemory):
+            shielded = self._border.shield(prepared)
+            try:
+                self._store.spill()
+            finally:
+                if shielded:
+                    self._border.unshield(prepared)
+        return failures.describe(explained, skip_frames)
 
     def _call_task(self, prepared: Prepared) -> bytes:
         """Unpickle, call and pickle."""

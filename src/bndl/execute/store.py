@@ -75,7 +75,12 @@ class Store:
             self._memory[key] = data
             self.memory_bytes += len(data)
             if self.memory_bytes > self._limit:
-                self._spill()
+                self._spill(self._limit * 9 // 10)  # a tenth is free again then, so that not each one is moved alone
+
+    def spill(self) -> None:
+        """Move all there is to disk."""
+        with self._lock:
+            self._spill(0)
 
     def size(self, key: Key) -> int:
         """The size of a thing in bytes, or -1 if it is not here."""
@@ -127,9 +132,8 @@ class Store:
         if place is not None:
             place[0].drop()
 
-    def _spill(self) -> None:
-        """Move the oldest things to disk until a tenth of the memory is free again."""
-        target = self._limit * 9 // 10
+    def _spill(self, target: int) -> None:
+        """Move the oldest things to disk until no more than ``target`` bytes are in memory."""
         while self.memory_bytes > target and self._memory:
             key, data = next(iter(self._memory.items()))
             if self._open_file is None or self._open_file.file.closed or self._open_file.size >= _FILE_BYTES:

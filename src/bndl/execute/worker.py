@@ -19,6 +19,7 @@ from bndl.execute.current import check_cancelled
 from bndl.execute.definitions import Definition, Tenancy
 from bndl.execute.gathering import Gathering
 from bndl.execute.interrupter import Interrupter
+from bndl.execute.leaving import Leave, adopt
 from bndl.execute.lines import DELAY as LINES_DELAY
 from bndl.execute.lines import Limit, Lines
 from bndl.execute.outbox import DELAY as OUTBOX_DELAY
@@ -141,11 +142,14 @@ class Worker:
         self._runner = Runner(store, config, parts.loop.now, self._border, self._interrupter, watchdog)
         self._run = parts.recording(self._runner.execute)
         self._slots = parts.make_slots(info.concurrency, self._runner.begin, self.execute)
+        self.leave = Leave(parts.loop, self.peers)
         self._handlers: dict[type, Callable[[str, Any], None]] = {
             messages.Abandon: self._on_abandon,
+            messages.Adopt: self._on_adopt,
             messages.Answer: self._on_answer,
             messages.Call: self._on_call,
             messages.Define: self._on_define,
+            messages.Dismiss: self.leave.dismissed,
             messages.Fetch: self._transfer.serve,
             messages.Fetched: self._on_answer,
             messages.Forget: self._on_forget,
@@ -160,6 +164,7 @@ class Worker:
     def peer_connected(self, info: NodeInfo) -> None:
         """A peer is there. A driver gets its tenancy with its first message."""
         self._calls.send_held(info.name)
+        self.leave.peer_connected(info)
         logger.debug("%s is connected", info.name)
 
     def peer_lost(self, name: str, reason: str) -> None:
@@ -177,6 +182,7 @@ class Worker:
             self.store.drop_where(lambda key: key[0] == name)
             shared.forget_all(name)
         self._calls.lose(name)
+        self.leave.peer_lost(name)
 
     def peer_refused(self, info: NodeInfo) -> None:
         """A node runs other versions, so it cannot be worked with."""
@@ -318,6 +324,10 @@ class Worker:
 
     def _on_look_in(self, _driver: str, message: messages.LookIn) -> None:
         take_over(message.path)
+
+    def _on_adopt(self, driver: str, message: messages.Adopt) -> None:
+        tenancy = self._tenancy(driver)
+        adopt(self._transfer, self.store, tenancy, message, lambda answer: self.peers.send(driver, answer))
 
     def _on_call(self, sender: str, message: messages.Call) -> None:
         def run() -> None:

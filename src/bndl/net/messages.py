@@ -13,16 +13,20 @@ import msgspec
 
 __all__ = [
     "Abandon",
+    "Adopt",
+    "Adopted",
     "Answer",
     "Attempt",
     "Call",
     "Define",
+    "Dismiss",
     "Fetch",
     "Fetched",
     "Finished",
     "Forget",
     "Hello",
     "Launch",
+    "Leaving",
     "Line",
     "Message",
     "NodeInfo",
@@ -294,6 +298,35 @@ class LookIn(msgspec.Struct, frozen=True, array_like=True, tag=20):
     path: Sequence[str]
 
 
+class Leaving(msgspec.Struct, frozen=True, array_like=True, tag=21):
+    """I am about to leave: launch nothing more here, and fetch or make elsewhere what you need of me."""
+
+
+class Dismiss(msgspec.Struct, frozen=True, array_like=True, tag=22):
+    """The answer to ``Leaving``, once nothing of me is on you that I need."""
+
+
+class Adopt(msgspec.Struct, frozen=True, array_like=True, tag=23):
+    """Fetch the results of these tasks of mine from a worker that leaves, and keep them.
+
+    Attributes:
+        call: to be repeated in the answer.
+        source: the worker that leaves.
+        tasks: whose results.
+    """
+
+    call: int
+    source: str
+    tasks: Sequence[int]
+
+
+class Adopted(msgspec.Struct, frozen=True, array_like=True, tag=24):
+    """The answer to an ``Adopt``: the tasks whose results are kept here now."""
+
+    call: int
+    tasks: Sequence[int]
+
+
 Message = (
     Hello
     | Define
@@ -310,6 +343,10 @@ Message = (
     | Answer
     | Said
     | LookIn
+    | Leaving
+    | Dismiss
+    | Adopt
+    | Adopted
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -327,5 +364,8 @@ def decode(frame: bytes) -> Message:
     Raises:
         msgspec.DecodeError: there is no message in it.
     """
-    message: Message = _decoder.decode(frame)
+    try:
+        message: Message = _decoder.decode(frame)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec lets these two through
+        raise msgspec.DecodeError(str(error)) from None
     return message

@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass
 from itertools import count
 
-__all__ = ["NodeName", "machine_name", "next_context_number"]
+__all__ = ["NodeName", "is_worker", "machine_name", "next_context_number"]
 
 _contexts = count()
 
@@ -62,3 +62,11 @@ class NodeName:
             raise ValueError(msg)
         machine, node_type, pid, context, index = parts
         return cls(machine, node_type, int(pid), int(context), int(index))
+
+
+def is_worker(name: str) -> bool:
+    """Whether a name is that of a worker."""
+    try:
+        return NodeName.parse(name).node_type == "worker"
+    except ValueError:
+        return False

@@ -115,6 +115,11 @@ class Peers:
         """The connected peers, in the order of their names. Thread-safe."""
         return sorted(name for name, node in list(self._nodes.items()) if node.connected)
 
+    def of_type(self, node_type: str) -> list[str]:
+        """The connected peers of a type. On the loop."""
+        nodes = self._nodes.items()
+        return [name for name, node in nodes if node.connected and node.info and node.info.node_type == node_type]
+
     def is_connected(self, name: str) -> bool:
         """Whether a node can be talked to."""
         node = self._nodes.get(name)

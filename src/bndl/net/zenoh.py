@@ -2,8 +2,8 @@
 
 ::
 
-    bndl/<cluster>/to/<receiver>/<sender>    frames, one ordered stream per pair and priority
-    bndl/<cluster>/peer/<name>               liveliness token of a node
+    bndl/<cluster>/to/<receiver>/<sender>      frames, one ordered stream per pair and priority
+    bndl/<cluster>/peer/<name>/<addresses>     liveliness token of a node, with where it listens
 
     start: open session -> receive frames -> watch tokens -> declare own token
     zenoh's threads (Rust) -> FifoChannel -> reader thread (one for frames, one for tokens) -> listener
@@ -15,21 +15,23 @@ dead. The token comes last, so whoever sees it can send to this node.
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import os
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import zenoh
 
 from bndl.errors import ClusterError, InvalidOption
 from bndl.net.complaints import explain
+from bndl.net.credentials import Credentials
+from bndl.net.endpoints import check_listen, check_seeds, loopback
 from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received
+from bndl.net.lingering import stop_lingering
+from bndl.net.rejoin import Rejoiner
+from bndl.net.session import check_secret, find_addresses, open_session
 
 __all__ = ["MAX_FRAME_BYTES", "ZenohFabric"]
 
@@ -45,7 +47,8 @@ _CHANNEL_MESSAGES = 100_000
 #: Seconds that ``close`` waits for the listener, and for each reader thread.
 _CLOSE_TIMEOUT = 5.0
 
-_USER = "bndl"
+#: For how many seconds a lost node and this one are given the chance to hear of each other.
+_INTRODUCTION = 3.0
 
 _open_fabrics: weakref.WeakSet[ZenohFabric] = weakref.WeakSet()
 #: Processes, this one or those that it was forked from, in which zenoh has begun to work.
@@ -58,13 +61,15 @@ class ZenohFabric:
     Args:
         name: of this node, unique in the cluster.
         cluster: nodes of other clusters are neither seen nor reached.
-        secret: a node with another secret connects to nobody. It is in no log, error or repr.
-        listen: endpoints to listen on, such as ``tcp/127.0.0.1:0``; port 0 means any free one.
+        credentials: a node with others connects to nobody. They are in no log, error or repr.
+        listen: endpoints to listen on, such as ``tcp/127.0.0.1:0``; port 0 means any free one. Empty for loopback.
         seeds: endpoints of nodes to join through. They need not be up: they are tried again in the background.
         lease: seconds of silence after which a peer counts as lost.
+        rejoin_timeout: for how many seconds a lost peer is looked for at its last addresses.
+        insecure_plaintext: whether ``listen`` may have addresses that other machines can reach without TLS.
 
     Raises:
-        InvalidOption: if the name, the cluster, the secret or the lease cannot be used.
+        InvalidOption: if the name, the cluster, an endpoint, the secret or the lease cannot be used.
     """
 
     def __init__(
@@ -72,21 +77,26 @@ class ZenohFabric:
         name: str,
         cluster: str,
         *,
-        secret: str,
-        listen: Sequence[str] = ("tcp/127.0.0.1:0",),
+        credentials: Credentials,
+        listen: Sequence[str] = (),
         seeds: Sequence[str] = (),
         lease: float = 5.0,
+        rejoin_timeout: float = 600.0,
+        insecure_plaintext: bool = False,
     ) -> None:
         _check_key_chunk("node", name)
         _check_key_chunk("cluster", cluster)
-        _check_secret(secret)
+        check_secret(credentials.secret)
         if lease <= 0:
             raise InvalidOption(f"the lease must be more than 0 seconds, not {lease}; the default is 5.0")
+        tls = credentials.has_tls
+        self._listen = tuple(listen) or loopback(tls=tls)
+        check_listen(self._listen, tls=tls, insecure_plaintext=insecure_plaintext)
+        check_seeds(seeds, tls=tls)
         self._name = name
         self._prefix = f"bndl/{cluster}"
         self._cluster = cluster
-        self._secret = secret
-        self._listen = tuple(listen)
+        self._credentials = credentials
         self._seeds = tuple(seeds)
         self._lease = lease
         self._pid = os.getpid()
@@ -103,6 +113,9 @@ class ZenohFabric:
         self._lock = threading.Lock()
         self._peers: set[str] = set()
         self._publishers: dict[tuple[str, bool], zenoh.Publisher] = {}
+        self._rejoiner = Rejoiner(self._introduce, rejoin_timeout, f"bndl-rejoin-{name}")
+        #: Set when there is no use in looking for lost nodes any more.
+        self._ending = threading.Event()
 
     def __repr__(self) -> str:
         return f"<ZenohFabric {self._name!r} in cluster {self._cluster!r}>"
@@ -131,14 +144,15 @@ class ZenohFabric:
             self._listener = listener
         _check_not_forked()
         try:
-            self._session = session = self._open()
+            self._session = session = open_session(self._credentials, self._listen, self._seeds, self._lease)
             _open_fabrics.add(self)
-            self._addresses = _listening_on(session)
+            self._addresses = find_addresses(session)
             self._read("frames", session.declare_subscriber(f"{self._prefix}/to/{self._name}/*", _channel()))
             liveliness = session.liveliness()
-            tokens = liveliness.declare_subscriber(f"{self._prefix}/peer/*", _channel(), history=True)
+            tokens = liveliness.declare_subscriber(f"{self._prefix}/peer/*/*", _channel(), history=True)
             self._read("peers", tokens)
-            self._declared.append(liveliness.declare_token(f"{self._prefix}/peer/{self._name}"))
+            token = f"{self._prefix}/peer/{self._name}/{_pack(self._addresses)}"
+            self._declared.append(liveliness.declare_token(token))
         except zenoh.ZError as error:
             self.close()
             raise ClusterError(
@@ -188,6 +202,8 @@ class ZenohFabric:
             session, self._session = self._session, None
             self._peers.clear()
             self._publishers.clear()
+        self._ending.set()
+        self._rejoiner.close(_CLOSE_TIMEOUT)
         if session is not None:
             try:
                 session.close()  # type: ignore[no-untyped-call]
@@ -199,50 +215,17 @@ class ZenohFabric:
         self._declared.clear()
         _open_fabrics.discard(self)
 
-    def _open(self) -> zenoh.Session:
-        """Open the session. Zenoh reads who may connect from a file, which is there for that moment only."""
-        handle, name = tempfile.mkstemp(prefix="bndl-")  # only this user may read it
-        os.close(handle)
-        dictionary = Path(name)
+    def _introduce(self, address: str) -> None:
+        """Let this node and the one at an address hear of each other: see ``net.rejoin``."""
         try:
-            dictionary.write_text(f"{_USER}:{self._secret}\n", encoding="utf-8")
-            return zenoh.open(self._config(dictionary))
+            session = open_session(self._credentials, (), (*self._addresses, address), self._lease, autoconnect=False)
+        except zenoh.ZError:
+            logger.warning("%r cannot look for a lost node", self, exc_info=True)
+            return
+        try:
+            self._ending.wait(_INTRODUCTION)
         finally:
-            dictionary.unlink()
-
-    def _config(self, dictionary: Path) -> zenoh.Config:
-        lease_ms = max(1, round(self._lease * 1000))
-        options: dict[str, Any] = {
-            "mode": "peer",
-            "listen/endpoints": self._listen,
-            "connect/endpoints": self._seeds,
-            "connect/timeout_ms": -1,
-            "connect/exit_on_failure": False,
-            # A seed that comes up late is found soon; the defaults are 1 s growing to 4 s.
-            "connect/retry": {"period_init_ms": 100, "period_max_ms": 1000, "period_increase_factor": 2},
-            # Otherwise opening takes 0.5 s if a seed is not there.
-            "open/return_conditions/connect_scouted": False,
-            "scouting/multicast/enabled": False,
-            "scouting/gossip/enabled": True,
-            # One of each two peers connects, not both.
-            "scouting/gossip/autoconnect_strategy": {"peer": {"to_peer": "greater-zid"}},
-            "transport/auth/usrpwd/user": _USER,
-            "transport/auth/usrpwd/password": self._secret,
-            "transport/auth/usrpwd/dictionary_file": str(dictionary),
-            "transport/link/tx/lease": lease_ms,
-            # In microseconds. A peer's lease runs out only when no sender is blocked on it any more, so with more than
-            # the lease here a stopped peer is lost late.
-            "transport/link/tx/queue/congestion_control/block/wait_before_close": lease_ms * 1000,
-            # It leaves files in /dev/shm behind, and a small /dev/shm (containers: 64 MB) would fill up.
-            "transport/shared_memory/enabled": False,
-            # Tells the addresses that the session listens on.
-            "adminspace/enabled": True,
-            "adminspace/permissions": {"read": True, "write": False},
-        }
-        config = zenoh.Config()
-        for key, value in options.items():
-            config.insert_json5(key, json.dumps(value))
-        return config
+            session.close()  # type: ignore[no-untyped-call]
 
     def _read(self, what: str, subscriber: zenoh.Subscriber[zenoh.Handler[zenoh.Sample]]) -> None:
         """Start the thread that takes samples from the subscriber's channel until it is closed."""
@@ -257,7 +240,8 @@ class ZenohFabric:
         self._deliver(Received(_last_chunk(sample), sample.payload.to_bytes()))
 
     def _on_token(self, sample: zenoh.Sample) -> None:
-        name = _last_chunk(sample)
+        rest, _, addresses = str(sample.key_expr).rpartition("/")
+        name = rest.rpartition("/")[2]
         present = sample.kind == zenoh.SampleKind.PUT
         with self._lock:
             if name == self._name or present == (name in self._peers):
@@ -270,6 +254,11 @@ class ZenohFabric:
                 # Zenoh undeclares a publisher when its last reference goes.
                 self._publishers.pop((name, False), None)
                 self._publishers.pop((name, True), None)
+        if present:
+            stop_lingering()
+            self._rejoiner.found(name)
+        else:
+            self._rejoiner.lost(name, _unpack(addresses))
         self._deliver(Joined(name) if present else Left(name))
 
     def _deliver(self, event: FabricEvent) -> None:
@@ -314,12 +303,13 @@ def _last_chunk(sample: zenoh.Sample) -> str:
     return str(sample.key_expr).rpartition("/")[2]
 
 
-def _listening_on(session: zenoh.Session) -> tuple[str, ...]:
-    """The addresses that the session listens on, from its admin space: zenoh has no call for it."""
-    for reply in session.get(f"@/{session.zid()}/peer", timeout=5.0):
-        if reply.ok is not None:
-            return tuple(json.loads(reply.ok.payload.to_bytes())["locators"])
-    raise ClusterError("zenoh did not tell its addresses within 5 seconds; start the node again")
+def _pack(addresses: Sequence[str]) -> str:
+    """Addresses as one chunk of a key."""
+    return ";".join(addresses).replace("/", "|") or "-"
+
+
+def _unpack(chunk: str) -> list[str]:
+    return chunk.replace("|", "/").split(";") if chunk != "-" else []
 
 
 def _check_not_forked() -> None:
@@ -336,11 +326,6 @@ def _check_key_chunk(what: str, name: str) -> None:
     """Zenoh gives a meaning to some characters, and ``*`` does not match a chunk that begins with ``@``."""
     if not name or not name.isprintable() or name.startswith("@") or any(mark in name for mark in "/*$?#"):
         raise InvalidOption(f"{name!r} cannot name a {what}: use printable characters but / * $ ? #, and no @ in front")
-
-
-def _check_secret(secret: str) -> None:
-    if not secret or not secret.isprintable() or any(mark in secret for mark in ": "):
-        raise InvalidOption("the secret must be printable and not empty, without colons and spaces; make another one")
 
 
 @atexit.register

@@ -26,12 +26,14 @@ __all__ = [
     "PlacesScored",
     "ResultsDelivered",
     "ResultsLost",
+    "ResultsMoved",
     "RetryRule",
     "StageClosed",
     "StageSpec",
     "TasksAdded",
     "TasksCancelled",
     "TimeReached",
+    "WorkerDraining",
     "WorkerJoined",
     "WorkerLost",
 ]
@@ -283,6 +285,28 @@ class ResultsLost(msgspec.Struct, frozen=True):
     tasks: Sequence[int]
 
 
+class WorkerDraining(msgspec.Struct, frozen=True):
+    """A worker wants to leave, as soon as nobody needs it any more."""
+
+    worker: str
+
+
+class ResultsMoved(msgspec.Struct, frozen=True):
+    """What a ``Move`` came to.
+
+    Attributes:
+        source: where the results were.
+        target: where they were to be kept.
+        tasks: whose results.
+        moved: those of them that are there now.
+    """
+
+    source: str
+    target: str
+    tasks: Sequence[int]
+    moved: Sequence[int]
+
+
 class TimeReached(msgspec.Struct, frozen=True):
     """A time has come that ``WakeAt`` asked for."""
 
@@ -302,5 +326,7 @@ Event = (
     | AttemptsReturned
     | ResultsDelivered
     | ResultsLost
+    | WorkerDraining
+    | ResultsMoved
     | TimeReached
 )

@@ -144,6 +144,8 @@ def _why_held(scheduler: Scheduler, task: TaskState) -> str:
 def _why_not_there(scheduler: Scheduler, task: TaskState, worker: WorkerState, now: float, namer: Namer) -> str:
     group = task.group
     name = worker.name
+    if worker.is_draining:
+        return "it is leaving, so nothing more is launched there"
     if group is not None and not group.allows(name):
         return f"its locality forbids it (score {group.scores[name]})"
     if worker.free <= 0:
@@ -152,7 +154,7 @@ def _why_not_there(scheduler: Scheduler, task: TaskState, worker: WorkerState, n
         by = " and ".join(part for part in (taken, zombies) if part)
         return f"its {worker.concurrency} slots are taken by {by}"
     if group is not None and not group.is_plain:
-        best = group.best(list(scheduler.workers), -2)
+        best = group.best([name for name, worker in scheduler.workers.items() if not worker.is_draining], -2)
         if name not in best:
             left = max(task.since + patience(task.stage) - now, 0.0)
             why = "it failed there" if name in group.avoid else "it has a lower score or fewer of the inputs"

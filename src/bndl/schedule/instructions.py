@@ -9,11 +9,13 @@ import msgspec
 __all__ = [
     "Abandon",
     "Attempt",
+    "Dismiss",
     "End",
     "FinishJob",
     "Instruction",
     "Launch",
     "Locality",
+    "Move",
     "NoteAttempt",
     "Release",
     "Settle",
@@ -100,6 +102,20 @@ class Release(msgspec.Struct, frozen=True):
     tasks: tuple[int, ...]
 
 
+class Move(msgspec.Struct, frozen=True):
+    """Have a worker fetch results from one that leaves, and keep them. ``ResultsMoved`` says what came of it."""
+
+    source: str
+    target: str
+    tasks: tuple[int, ...]
+
+
+class Dismiss(msgspec.Struct, frozen=True):
+    """Tell a worker that wants to leave that it may."""
+
+    worker: str
+
+
 class NoteAttempt(msgspec.Struct, frozen=True):
     """Write down that an attempt ended without success, and why the scheduler thinks it did."""
 
@@ -152,4 +168,4 @@ class WakeAt(msgspec.Struct, frozen=True):
     when: float
 
 
-Instruction = Launch | TakeBack | Abandon | Release | NoteAttempt | Settle | FinishJob | WakeAt
+Instruction = Launch | TakeBack | Abandon | Release | NoteAttempt | Settle | FinishJob | Move | Dismiss | WakeAt

@@ -51,6 +51,8 @@ class Launcher:
         self._speculator = Speculator(scheduler)
         self._quarantine = Quarantine(scheduler)
         self._slots = 0
+        #: The workers that tasks may be launched on: all but those that leave.
+        self.open_workers: dict[str, WorkerState] = {}
         #: Changes when workers join or are lost.
         self._version = 0
         #: Workers to look at for room: those with a free slot, and those that the current event concerns.
@@ -66,12 +68,15 @@ class Launcher:
 
     def add(self, worker: WorkerState) -> None:
         """A worker joined."""
+        self.open_workers[worker.name] = worker
         self.consider(worker)
         self._slots += worker.concurrency
         self._version += 1
 
     def remove(self, worker: WorkerState) -> None:
-        """A worker is gone."""
+        """Nothing more is to be launched on a worker: it leaves, or is gone."""
+        if self.open_workers.pop(worker.name, None) is None:
+            return
         self._candidates.pop(worker.name, None)
         self._touched.pop(worker.name, None)
         self._rebalancer.remove(worker)
@@ -81,7 +86,8 @@ class Launcher:
 
     def consider(self, worker: WorkerState) -> None:
         """A worker may have more room than before."""
-        self._candidates[worker.name] = self._touched[worker.name] = worker
+        if worker.name in self.open_workers:
+            self._candidates[worker.name] = self._touched[worker.name] = worker
 
     def note(self, stage: StageState) -> None:
         """A stage has a ready task."""
@@ -173,7 +179,7 @@ class Launcher:
         workers: Iterable[WorkerState] = self._candidates.values()
         locality = Locality.ANY
         if not group.is_plain:
-            best = group.best(self._scheduler.workers, self._version)
+            best = group.best(self.open_workers, self._version)
             workers = [worker for name, worker in self._candidates.items() if name in best]
             locality = Locality.BEST if group.scores else Locality.ANY
         for worker, count in allot(workers, tasks, ahead):
@@ -206,7 +212,7 @@ class Launcher:
 
     def _fill_elsewhere(self, stage: StageState, group: Group) -> None:
         """Launch tasks on free slots of workers that are not their first choice, once they have waited for long."""
-        best = group.best(self._scheduler.workers, self._version)
+        best = group.best(self.open_workers, self._version)
         others = [
             worker
             for name, worker in self._candidates.items()
@@ -261,7 +267,7 @@ class Launcher:
 
     def _fail_forbidden(self) -> None:
         """Tasks that none of the workers may run fail at once."""
-        workers = self._scheduler.workers
+        workers = self.open_workers
         if not workers:
             return
         for stage in list(self._stages.values()):

@@ -37,7 +37,7 @@ class Quarantine:
         self.reserved: dict[str, WorkerState] = {}
 
     def remove(self, worker: WorkerState) -> None:
-        """A worker is gone."""
+        """A worker leaves, or is gone."""
         self.reserved.pop(worker.name, None)
 
     def release(self, may_launch: Callable[[StageState], bool]) -> list[WorkerState]:
@@ -68,7 +68,7 @@ class Quarantine:
         for worker in self.reserved.values():
             if worker.reserved_for is task:
                 return worker if not worker.load else None
-        workers = self._scheduler.workers
+        workers = {name: worker for name, worker in self._scheduler.workers.items() if not worker.is_draining}
         best = group.best(workers, version)
         allowed = [worker for name, worker in workers.items() if group.allows(name) and worker.reserved_for is None]
         if not allowed:

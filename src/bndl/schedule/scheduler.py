@@ -12,6 +12,7 @@ from typing import Any
 from bndl.errors import ForbiddenTransition
 from bndl.schedule import events, gates, instructions, recovery
 from bndl.schedule.attempts import Attempts
+from bndl.schedule.draining import Drains
 from bndl.schedule.instructions import Instruction, TaskOutcome
 from bndl.schedule.launching import Launcher
 from bndl.schedule.placement import preferred_by_inputs
@@ -55,6 +56,7 @@ class Scheduler:
         self._submitted = 0
         self._delays = Delays()
         self._launcher = Launcher(self)
+        self._drains = Drains(self, self._launcher)
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.AttemptsFinished: self._on_attempts_finished,
             events.AttemptsReturned: self._on_attempts_returned,
@@ -65,10 +67,12 @@ class Scheduler:
             events.PlacesScored: self._on_places_scored,
             events.ResultsDelivered: self._on_results_delivered,
             events.ResultsLost: self._on_results_lost,
+            events.ResultsMoved: self._drains.moved,
             events.StageClosed: self._on_stage_closed,
             events.TasksAdded: self._on_tasks_added,
             events.TasksCancelled: self._on_tasks_cancelled,
             events.TimeReached: self._on_time_reached,
+            events.WorkerDraining: self._drains.begin,
             events.WorkerJoined: self._on_worker_joined,
             events.WorkerLost: self._on_worker_lost,
         }
@@ -91,6 +95,7 @@ class Scheduler:
             task.missing -= 1
             self.unblock(task)
         self._launcher.assign(self._delays.next)
+        self._drains.go_on()
         return out
 
     # Workers
@@ -106,6 +111,7 @@ class Scheduler:
         worker = self.workers.pop(event.worker, None)
         if worker is not None:
             self._launcher.remove(worker)
+            self._drains.lose(worker.name)
             self.attempts.lose(worker, event)
 
     def _on_attempts_finished(self, event: events.AttemptsFinished) -> None:

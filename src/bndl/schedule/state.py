@@ -213,7 +213,17 @@ class JobState:
 class WorkerState:
     """A worker that is there."""
 
-    __slots__ = ("concurrency", "heard", "kept", "name", "reserved_for", "running", "taking_back", "zombies")
+    __slots__ = (
+        "concurrency",
+        "heard",
+        "is_draining",
+        "kept",
+        "name",
+        "reserved_for",
+        "running",
+        "taking_back",
+        "zombies",
+    )
 
     def __init__(self, name: str, concurrency: int, now: float) -> None:
         self.name = name
@@ -228,6 +238,8 @@ class WorkerState:
         self.heard = now
         #: Whether it was asked to give attempts back and has not answered.
         self.taking_back = False
+        #: Whether it wants to leave, so that nothing more is launched there.
+        self.is_draining = False
         #: The task that it is being emptied for, or that has it for itself.
         self.reserved_for: TaskState | None = None
 

@@ -1,0 +1,38 @@
+"""What is known of an attempt of a task that ended."""
+
+from __future__ import annotations
+
+__all__ = ["AttemptRecord"]
+
+
+class AttemptRecord:
+    """One attempt of a task, as it ended.
+
+    Attributes:
+        number: counted from 1.
+        worker: the name of the worker that ran it.
+        outcome: ``succeeded``, ``failed``, ``lost``, ``returned`` or ``cancelled``.
+        cause: what went wrong, one line; empty if nothing did.
+        duration: seconds that it ran, 0.0 where the worker took that with it.
+    """
+
+    __slots__ = ("cause", "duration", "number", "outcome", "worker")
+
+    def __init__(self, number: int, worker: str, outcome: str, cause: str = "", duration: float = 0.0) -> None:
+        self.number = number
+        self.worker = worker
+        self.outcome = outcome
+        self.cause = cause
+        self.duration = duration
+
+    def __repr__(self) -> str:
+        cause = f": {self.cause}" if self.cause else ""
+        return f"<attempt {self.number} {self.outcome} on {self.worker} after {self.duration:.3f} s{cause}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AttemptRecord):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash((self.number, self.worker, self.outcome))

@@ -1,0 +1,86 @@
+"""What all engines have in common: where the driver listens, and what its workers are told.
+
+::
+
+    connect(deploy=engine) -> prepare: the driver listens where find_address says, with TLS if that is on the network
+                           -> start:   launch(Joining); on its machines the engine calls Joining.run
+    Context.stop           -> stop:    end
+"""
+
+from __future__ import annotations
+
+import tempfile
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from pathlib import Path
+
+from bndl.config import Config
+from bndl.deploy.joining import Joining, PortableCredentials, make_fresh
+from bndl.net.credentials import Credentials, find_credentials
+from bndl.net.endpoints import Endpoint
+
+__all__ = ["Engine"]
+
+
+class Engine(ABC):
+    """A deployment (``cluster.deployment``) of which only the engine's part is to be written.
+
+    Args:
+        workers: how many workers there are to be.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._wanted = workers
+        self._config = Config()
+        self._credentials: Credentials
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._wanted}>"
+
+    @property
+    def expected(self) -> int:
+        """How many workers there are to be."""
+        return self._wanted
+
+    def prepare(self, config: Config) -> tuple[Config, Credentials]:
+        """Settings and credentials of the driver.
+
+        Without credentials in the settings there are fresh ones, for one context and its workers.
+
+        Raises:
+            InvalidOption: a file of credentials cannot be read.
+        """
+        found = find_credentials(config)
+        address = self.find_address()
+        if found is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="bndl-", ignore_cleanup_errors=True)
+            found = make_fresh().unpack(Path(self._folder.name))
+        if not config.listen:
+            config = replace(config, listen=(str(Endpoint("tls" if found.has_tls else "tcp", address, 0)),))
+        self._config = config
+        self._credentials = found
+        return config, found
+
+    def start(self, cluster: str, seeds: tuple[str, ...]) -> None:
+        """Have the workers started, without waiting for them."""
+        config = replace(self._config, credentials="", secret_file="", workers=None)
+        self.launch(Joining(cluster, seeds, PortableCredentials.pack(self._credentials), config))
+
+    def stop(self) -> None:
+        """End all workers. Idempotent."""
+        self.end()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    @abstractmethod
+    def find_address(self) -> str:
+        """The address of this machine as those of the engine see it; one of loopback if they are all this one."""
+
+    @abstractmethod
+    def launch(self, joining: Joining) -> None:
+        """Have the engine start workers, without waiting for them."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Have the engine end its workers. Idempotent."""

@@ -1,0 +1,140 @@
+"""Workers on a Ray cluster: one actor for each, spread over its machines, that keeps one worker process running.
+
+Ray sees to cores, memory and GPUs, and starts actors anew that are lost with their machine. All else goes over bndl's
+own connections: the workers join through the driver. Actors are placed one by one (the strategy ``SPREAD``) and not as
+a placement group, because what a group has reserved can only be given back as a whole.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.exceptions
+import ray.util
+
+from bndl.deploy.engine import Engine
+from bndl.deploy.joining import Joining
+from bndl.driver.options import check_count
+from bndl.errors import InvalidOption
+
+__all__ = ["RayWorkers"]
+
+logger = logging.getLogger(__name__)
+
+#: For how many seconds Ray may take to end something.
+_TIMEOUT = 10.0
+
+
+class _Node:
+    """A worker on a machine of Ray: what the actor is."""
+
+    def __init__(self, joining: Joining) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="bndl-", ignore_cleanup_errors=True)
+        self._host = joining.run(1, ray.util.get_node_ip_address(), Path(self._folder.name))
+
+    def leave(self) -> None:
+        """Let the worker finish what it runs, and end."""
+        self._host.drain()
+
+
+class RayWorkers(Engine):
+    """Runs workers as actors of Ray. For ``bndl.connect(deploy=...)``.
+
+    Args:
+        workers: how many.
+        cores: how many of Ray's CPUs each takes.
+        memory: how many bytes of Ray's memory each takes; 0 for none.
+        gpus: how many of Ray's GPUs each takes.
+        address: of the Ray cluster. By default the one that this process is connected to, or the one that Ray finds.
+
+    Raises:
+        InvalidOption: an option makes no sense.
+    """
+
+    def __init__(
+        self, workers: int, *, cores: float = 1.0, memory: int = 0, gpus: float = 0.0, address: str | None = None
+    ) -> None:
+        check_count("workers", workers, "how many workers Ray is to run")
+        if min(cores, memory, gpus) < 0:
+            raise InvalidOption("cores, memory and gpus must not be negative; leave them out for the defaults")
+        super().__init__(workers)
+        self._options: dict[str, Any] = {
+            "num_cpus": cores,
+            "num_gpus": gpus,
+            "memory": memory or None,
+            "max_restarts": -1,
+            "scheduling_strategy": "SPREAD",
+        }
+        self._address = address
+        #: Whether the connection to Ray is ours, to be closed.
+        self._is_ours = False
+        self._lock = threading.Lock()
+        self._joining: Joining | None = None
+        self._actors: list[Any] = []
+
+    def find_address(self) -> str:
+        """The address of this machine in Ray's cluster; of loopback if Ray has no other machine."""
+        if not ray.is_initialized():
+            ray.init(address=self._address, log_to_driver=False, logging_level=logging.WARNING)
+            self._is_ours = True
+        own = str(ray.util.get_node_ip_address())
+        others = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]} - {own}
+        if not others or ipaddress.ip_address(own).is_loopback:
+            return "127.0.0.1"
+        return own
+
+    def launch(self, joining: Joining) -> None:
+        """Have Ray start the workers."""
+        with self._lock:
+            self._joining = joining
+            self._add(self._wanted)
+
+    def scale(self, workers: int) -> None:
+        """Have more workers, or fewer, while all is running. Returns at once.
+
+        Workers that are too many finish what they run and hand over what is needed, and then give back what they took.
+
+        Raises:
+            InvalidOption: ``workers`` is less than 1.
+        """
+        check_count("workers", workers, "how many workers Ray is to run")
+        with self._lock:
+            self._wanted = workers
+            if self._joining is None:
+                return
+            excess = self._actors[workers:]
+            del self._actors[workers:]
+            self._add(workers - len(self._actors))
+        for actor in excess:
+            threading.Thread(target=self._dismiss, args=(actor,), name="bndl-dismiss", daemon=True).start()
+
+    def end(self) -> None:
+        """Have Ray end the workers. Idempotent."""
+        with self._lock:
+            actors, self._actors = self._actors, []
+            self._joining = None
+        if ray.is_initialized():
+            for actor in actors:
+                ray.kill(actor)
+            if self._is_ours:
+                self._is_ours = False
+                ray.shutdown()
+
+    def _add(self, count: int) -> None:
+        kind = ray.remote(_Node).options(**self._options)
+        self._actors += [kind.remote(self._joining) for _ in range(count)]
+
+    def _dismiss(self, actor: Any) -> None:
+        joining = self._joining
+        timeout = (joining.config.drain_timeout if joining is not None else 0.0) + _TIMEOUT
+        try:
+            ray.get(actor.leave.remote(), timeout=timeout)
+        except ray.exceptions.RayError as error:  # it is gone, or takes too long: it goes either way
+            logger.warning("a worker on Ray did not leave in order: %s", error)
+        ray.kill(actor)

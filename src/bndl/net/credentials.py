@@ -1,0 +1,112 @@
+"""What lets a node into a cluster: a secret, and for TLS a certificate. ``bndl cluster init`` makes them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import token_urlsafe
+
+from bndl.config import Config
+from bndl.errors import InvalidOption
+from bndl.net.endpoints import Endpoint
+
+__all__ = ["AUTHORITY", "CERTIFICATE", "KEY", "SECRET", "Credentials", "find_credentials", "require_credentials"]
+
+logger = logging.getLogger(__name__)
+
+#: The names of the files in a folder of credentials.
+AUTHORITY = "ca.pem"
+CERTIFICATE = "node.pem"
+KEY = "node.key"
+SECRET = "secret"  # noqa: S105 - the name of a file
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a node shows to the others.
+
+    Attributes:
+        secret: the same for all nodes of a cluster. It is not in the repr.
+        authority: the file with the certificate of who signs certificates of nodes; empty for no TLS.
+        certificate: the file with this node's own.
+        key: the file with the private key of that.
+    """
+
+    secret: str = field(repr=False)
+    authority: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether ``tls/`` endpoints can be used."""
+        return bool(self.authority)
+
+    @classmethod
+    def fresh(cls) -> Credentials:
+        """A secret that nobody else has."""
+        return cls(token_urlsafe(32))
+
+
+def find_credentials(config: Config) -> Credentials | None:
+    """What the settings name, or None if they name nothing.
+
+    Raises:
+        InvalidOption: a file is not there or cannot be read.
+    """
+    if not config.credentials:
+        return Credentials(_read_secret(Path(config.secret_file))) if config.secret_file else None
+    folder = Path(config.credentials)
+    for name in (AUTHORITY, CERTIFICATE, KEY):
+        if not (folder / name).is_file():
+            text = f"there is no {name} in {str(folder)!r}; make such a folder with `bndl cluster init`."
+            raise InvalidOption(text)
+    _warn_if_shared(folder / KEY)
+    secret = _read_secret(Path(config.secret_file) if config.secret_file else folder / SECRET)
+    # Absolute, because worker processes may be in another folder.
+    paths = (str((folder / name).absolute()) for name in (AUTHORITY, CERTIFICATE, KEY))
+    return Credentials(secret, *paths)
+
+
+def require_credentials(config: Config) -> Credentials:
+    """What the settings name, or a fresh secret if nobody else has to know it.
+
+    Raises:
+        InvalidOption: a file cannot be read, or a secret is needed and none is named.
+    """
+    found = find_credentials(config)
+    if found is not None:
+        return found
+    if config.seeds:
+        text = "joining a cluster takes its secret: give secret_file=, the file that its first node was started with."
+        raise InvalidOption(text)
+    for endpoint in map(Endpoint.parse, config.listen):
+        if not endpoint.is_loopback:
+            text = (
+                f"{endpoint} can be reached from other machines, so it takes a secret: give secret_file= or "
+                "credentials=; `bndl cluster init` makes both."
+            )
+            raise InvalidOption(text)
+    return Credentials.fresh()
+
+
+def _read_secret(path: Path) -> str:
+    try:
+        _warn_if_shared(path)
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        text = f"the secret cannot be read from {str(path)!r} ({reason}); name the cluster's secret file."
+        raise InvalidOption(text) from None  # the text of a decoding error has what is in the file
+    if not secret:
+        raise InvalidOption(f"the secret file {str(path)!r} is empty; name the cluster's secret file.")
+    return secret
+
+
+def _warn_if_shared(path: Path) -> None:
+    """Whoever can read the secret can run code on all nodes. No error: some systems mount secrets so."""
+    if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        logger.warning("%s can be read by other users, who can run code on the cluster then: chmod 600 it", path)

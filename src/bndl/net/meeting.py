@@ -1,0 +1,101 @@
+"""A meeting point: an address through which nodes find each other, and which is no node itself.
+
+It is for a process that starts workers: its address stays the same while they come and go.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import weakref
+from collections.abc import Callable, Sequence
+
+import zenoh
+
+from bndl.errors import ClusterError
+from bndl.net.credentials import Credentials
+from bndl.net.endpoints import check_listen, check_seeds
+from bndl.net.lingering import stop_lingering
+from bndl.net.session import check_secret, find_addresses, open_session
+
+__all__ = ["MeetingPoint"]
+
+logger = logging.getLogger(__name__)
+
+_open: weakref.WeakSet[MeetingPoint] = weakref.WeakSet()
+
+
+class MeetingPoint:
+    """Listens at an address, and is connected to seeds, so that all who come here hear of each other.
+
+    Args:
+        credentials: who has others is not let in.
+        listen: endpoints.
+        seeds: endpoints of nodes or of other meeting points.
+        lease: seconds of silence after which a connection counts as lost.
+        insecure_plaintext: whether ``listen`` may have addresses that other machines can reach without TLS.
+        cluster: the name of the cluster whose nodes are watched.
+        on_joined: called with the name of each node that comes, in a thread of zenoh.
+
+    Raises:
+        InvalidOption: if an endpoint or the secret cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        credentials: Credentials,
+        listen: Sequence[str],
+        seeds: Sequence[str],
+        lease: float,
+        insecure_plaintext: bool,
+        cluster: str,
+        on_joined: Callable[[str], None],
+    ) -> None:
+        check_secret(credentials.secret)
+        check_listen(listen, tls=credentials.has_tls, insecure_plaintext=insecure_plaintext)
+        check_seeds(seeds, tls=credentials.has_tls)
+        self._credentials = credentials
+        self._listen = tuple(listen)
+        self._seeds = tuple(seeds)
+        self._lease = lease
+        self._tokens = f"bndl/{cluster}/peer/*/*"
+        self._on_joined = on_joined
+        self._session: zenoh.Session | None = None
+        self._watch: object = None
+
+    def start(self) -> tuple[str, ...]:
+        """Listen. Returns the addresses, with real ports.
+
+        Raises:
+            ClusterError: if an endpoint cannot be listened on.
+        """
+        try:
+            self._session = open_session(self._credentials, self._listen, self._seeds, self._lease)
+            _open.add(self)
+            self._watch = self._session.liveliness().declare_subscriber(self._tokens, self._on_token, history=True)
+            return find_addresses(self._session)
+        except zenoh.ZError as error:
+            text = f"cannot listen on {', '.join(self._listen)}: {error}. Give addresses and ports that are free here."
+            raise ClusterError(text) from None
+
+    def _on_token(self, sample: zenoh.Sample) -> None:
+        if sample.kind == zenoh.SampleKind.PUT:
+            stop_lingering()
+            self._on_joined(str(sample.key_expr).split("/")[3])
+
+    def close(self) -> None:
+        """Listen no more. Idempotent."""
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                session.close()  # type: ignore[no-untyped-call]
+            except zenoh.ZError as error:
+                logger.warning("a meeting point ended without its connections being closed: %s", error)
+
+
+@atexit.register
+def _close_all() -> None:
+    """A process that ends with an open session can hang."""
+    for each in list(_open):
+        each.close()

@@ -1,0 +1,130 @@
+"""Sessions of Eclipse Zenoh, as all nodes open them: who may connect, where to listen, whom to look for."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import zenoh
+
+from bndl.errors import ClusterError, InvalidOption
+from bndl.net.credentials import Credentials
+from bndl.net.endpoints import Endpoint
+
+__all__ = ["check_secret", "find_addresses", "open_session"]
+
+_USER = "bndl"
+
+
+def open_session(
+    credentials: Credentials, listen: Sequence[str], seeds: Sequence[str], lease: float, *, autoconnect: bool = True
+) -> zenoh.Session:
+    """Open a session. Returns at once, before any seed is reached: seeds are tried again in the background.
+
+    Args:
+        credentials: a node without them connects to nobody.
+        listen: endpoints; a port of 0 means any free one.
+        seeds: endpoints of nodes to join through.
+        lease: seconds of silence after which a peer counts as lost.
+        autoconnect: whether to connect to the nodes that others tell of.
+
+    Raises:
+        zenoh.ZError: an endpoint cannot be listened on.
+    """
+    # Zenoh reads who may connect from a file, which is there for that moment only.
+    handle, name = tempfile.mkstemp(prefix="bndl-")  # only this user may read it
+    os.close(handle)
+    dictionary = Path(name)
+    try:
+        dictionary.write_text(f"{_USER}:{credentials.secret}\n", encoding="utf-8")
+        options = _options(credentials, listen, seeds, lease) | {
+            "transport/auth/usrpwd/dictionary_file": str(dictionary),
+        }
+        if not autoconnect:
+            options["scouting/gossip/autoconnect"] = {"peer": []}
+        config = zenoh.Config()
+        for key, value in options.items():
+            config.insert_json5(key, json.dumps(value))
+        return zenoh.open(config)
+    finally:
+        dictionary.unlink()
+
+
+def find_addresses(session: zenoh.Session) -> tuple[str, ...]:
+    """The addresses that a session listens on, from its admin space: zenoh has no call for it.
+
+    Raises:
+        ClusterError: it does not tell.
+    """
+    for reply in session.get(f"@/{session.zid()}/peer", timeout=5.0):
+        if reply.ok is not None:
+            return tuple(json.loads(reply.ok.payload.to_bytes())["locators"])
+    raise ClusterError("zenoh did not tell its addresses within 5 seconds; start the node again")
+
+
+def check_secret(secret: str) -> None:
+    """Check that zenoh can read the secret.
+
+    Raises:
+        InvalidOption: it cannot. The secret is not in the text.
+    """
+    if not secret or not secret.isprintable() or any(mark in secret for mark in ": "):
+        raise InvalidOption("the secret must be printable and not empty, without colons and spaces; make another one")
+
+
+def _options(credentials: Credentials, listen: Sequence[str], seeds: Sequence[str], lease: float) -> dict[str, Any]:
+    lease_ms = max(1, round(lease * 1000))
+    options: dict[str, Any] = {
+        "mode": "peer",
+        "listen/endpoints": list(listen),
+        "connect/endpoints": list(seeds),
+        "connect/timeout_ms": -1,
+        "connect/exit_on_failure": False,
+        # A seed that comes up late is found soon; the defaults are 1 s growing to 4 s.
+        "connect/retry": {"period_init_ms": 100, "period_max_ms": 1000, "period_increase_factor": 2},
+        # Otherwise opening takes 0.5 s if a seed is not there.
+        "open/return_conditions/connect_scouted": False,
+        "scouting/multicast/enabled": False,
+        "scouting/gossip/enabled": True,
+        "scouting/gossip/autoconnect_strategy": {"peer": {"to_peer": _strategy(listen, seeds)}},
+        "transport/auth/usrpwd/user": _USER,
+        "transport/auth/usrpwd/password": credentials.secret,
+        "transport/link/tx/lease": lease_ms,
+        # In microseconds. A peer's lease runs out only when no sender is blocked on it any more, so with more than
+        # the lease here a stopped peer is lost late.
+        "transport/link/tx/queue/congestion_control/block/wait_before_close": lease_ms * 1000,
+        # It leaves files in /dev/shm behind, and a small /dev/shm (containers: 64 MB) would fill up.
+        "transport/shared_memory/enabled": False,
+        # Tells the addresses that the session listens on.
+        "adminspace/enabled": True,
+        "adminspace/permissions": {"read": True, "write": False},
+    }
+    if credentials.has_tls:
+        options |= {
+            "transport/link/tls/root_ca_certificate": credentials.authority,
+            "transport/link/tls/enable_mtls": True,
+            "transport/link/tls/listen_certificate": credentials.certificate,
+            "transport/link/tls/listen_private_key": credentials.key,
+            "transport/link/tls/connect_certificate": credentials.certificate,
+            "transport/link/tls/connect_private_key": credentials.key,
+            # What counts is who signed it. Addresses come and go, and the authority signs for one cluster only.
+            "transport/link/tls/verify_name_on_connect": False,
+        }
+    return options
+
+
+def _strategy(listen: Sequence[str], seeds: Sequence[str]) -> str:
+    """Who connects of two nodes that hear of each other.
+
+    One of them is enough. But a node that others cannot reach, because it listens on loopback and they are elsewhere,
+    has to do it itself.
+    """
+    if not listen:
+        return "always"
+    hidden = all(Endpoint.parse(each).is_loopback for each in listen)
+    elsewhere = any(not Endpoint.parse(each).is_loopback for each in seeds)
+    return "always" if hidden and elsewhere else "greater-zid"
