@@ -21,7 +21,7 @@ help: ## show this
 demo: $(VENV)/.installed ## a census of the Python code on this machine; ARGS="--compare" goes to bndl demo
 	$(BIN)/bndl demo $(ARGS)
 
-test: $(VENV)/.installed-dev $(VENV)/.iproute ## all tests; ARGS="tests/unit -x" goes to pytest
+test: $(VENV)/.installed-dev $(VENV)/.iproute $(VENV)/.browser ## all tests; ARGS="tests/unit -x" goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
 test-long: $(VENV)/.installed-dev ## thousands of simulated clusters with faults, and longer runs of the state machines
@@ -34,11 +34,12 @@ check: $(VENV)/.installed-dev ## lint, format, types, import contracts, changelo
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/towncrier build --draft --version next >/dev/null
 
-bench: $(VENV)/.installed-dev ## start-up, cost of a task next to multiprocessing.Pool, the scheduler alone, a million tasks
+bench: $(VENV)/.installed-dev ## start-up, cost of a task next to multiprocessing.Pool, the scheduler, a million tasks; profiling
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/scheduler.py
 	$(BIN)/python bench/scale.py
+	$(BIN)/python bench/profiling.py
 
 docs: $(VENV)/.installed-docs ## docs/ as HTML in site/
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs site
@@ -50,7 +51,7 @@ diagrams: $(VENV)/.installed ## draw the diagrams in docs/ anew, from the code
 pins: $(VENV)/.created ## renew requirements-dev.txt; use the oldest Python supported, so that all others can install it
 	rm -rf build/pins
 	$(PYTHON) -m venv build/pins
-	build/pins/bin/python -m pip install --quiet '.[dev,docs,shell,ray]'
+	build/pins/bin/python -m pip install --quiet '.[dev,docs,memray,ray,sampling,shell]'
 	sed -n '/^#/p' $(PINS) >build/pins.txt
 	build/pins/bin/python -m pip freeze | grep -v '^bndl' >>build/pins.txt
 	mv build/pins.txt $(PINS)
@@ -77,7 +78,7 @@ $(VENV)/.installed: pyproject.toml $(PINS) $(VENV)/.created
 
 $(VENV)/.installed-dev: pyproject.toml $(PINS) $(VENV)/.created
 	@echo "installing bndl and its development tools into $(VENV)"
-	@$(INSTALL) '.[dev,shell,ray]'
+	@$(INSTALL) '.[dev,memray,ray,sampling,shell]'
 	@touch $(VENV)/.installed $@
 
 # For the tests of clusters of several machines, which are network namespaces. Those tests are skipped if there is no ip
@@ -89,6 +90,16 @@ $(VENV)/.iproute: $(VENV)/.created
 			{ apt-get -qq update && apt-get -qq install --yes --no-install-recommends iproute2; } >/dev/null 2>&1; \
 		else false; fi; } || \
 		echo "there is no ip, so the tests of several machines are skipped" >&2
+	@touch $@
+
+# For the tests of reports that are pages. Those tests are skipped if there is none and it cannot be installed.
+$(VENV)/.browser: $(VENV)/.created
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing chromium, for the tests of reports"; \
+			{ apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; } >/dev/null 2>&1; \
+		else false; fi; } || \
+		echo "there is no chromium, so the tests of reports that are pages are skipped" >&2
 	@touch $@
 
 $(VENV)/.installed-docs: pyproject.toml $(PINS) $(VENV)/.created

@@ -13,7 +13,9 @@
     │   │   └── JobStarted           the job was changed after its execution began
     │   ├── NotPicklable             a function, argument or result cannot travel
     │   ├── ItemsFailed              the iterable given to ``map`` raised
-    │   └── ContextClosed            the context was stopped
+    │   ├── ContextClosed            the context was stopped
+    │   ├── NotProfiling             profiling was not started, or already was
+    │   └── ProfilerUnavailable      a library that profiling takes is missing, or in use by somebody else
     ├── TaskError                    the user's code did not succeed
     │   ├── TaskFailed               a task failed in its last attempt
     │   ├── TaskCancelled            a task or its job was cancelled
@@ -70,9 +72,11 @@ __all__ = [
     "LastTask",
     "NoWorkers",
     "NotPicklable",
+    "NotProfiling",
     "NowhereToRun",
     "OutOfMemory",
     "PeerLost",
+    "ProfilerUnavailable",
     "RemoteException",
     "RemoteTraceback",
     "ResultTooLarge",
@@ -171,6 +175,14 @@ class ItemsFailed(UserError):
 
 class ContextClosed(UserError, RuntimeError):
     """The context was stopped, so it cannot run anything."""
+
+
+class NotProfiling(UserError, RuntimeError):
+    """Profiling was not started, or is on already."""
+
+
+class ProfilerUnavailable(UserError, RuntimeError):
+    """A library that profiling takes is missing on a node, or somebody else is using it there."""
 
 
 class TaskError(BndlError):

@@ -106,6 +106,34 @@ def run(
     run_script(script, arguments or [], settings)
 
 
+@app.command(context_settings={"allow_interspersed_args": False})
+def profile(  # noqa: PLR0913 - typer makes an option of each
+    script: Annotated[str, typer.Argument(metavar="SCRIPT", help="A Python file.")],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="The script's own.")] = None,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the report; the suffix is its kind.")
+    ] = Path("profile.html"),
+    mode: Annotated[str, typer.Option(metavar="MODE", help="tracing, exact; sampling, quick.")] = "tracing",
+    clock: Annotated[str, typer.Option(metavar="CLOCK", help="Of tracing: cpu or wall.")] = "cpu",
+    interval: Annotated[float, typer.Option(metavar="SECONDS", help="Of sampling: between two samples.")] = 0.01,
+    native: Annotated[bool, typer.Option("--native", help="Of sampling: see functions of C as well.")] = False,
+    workers: Workers = None,
+    concurrency: Concurrency = 1,
+    seeds: Seeds = None,
+    secret_file: SecretFile = None,
+) -> None:
+    """Run a script as `bndl run` does, profile the whole cluster meanwhile, and write a report.
+
+    Kinds of reports: .html, .speedscope.json, .pstats and .callgrind.
+    """
+    from bndl.cli.profile import ProfileSettings, profile_script
+    from bndl.cli.settings import ConnectSettings
+
+    settings = ConnectSettings(workers, concurrency, tuple(seeds or ()), secret_file)
+    profile_script(script, arguments or [], settings, ProfileSettings(output, mode, clock, interval, native))
+
+
 @app.command()
 def shell(
     *,

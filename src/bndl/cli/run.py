@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -16,13 +17,19 @@ from bndl.cli.settings import ConnectSettings, make_main_module
 __all__ = ["run_script"]
 
 
-def run_script(script: str, arguments: Sequence[str], settings: ConnectSettings) -> None:
+def run_script(
+    script: str,
+    arguments: Sequence[str],
+    settings: ConnectSettings,
+    around: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> None:
     """Run a script as ``__main__``. ``SystemExit`` passes; other exceptions are printed as python prints them.
 
     Args:
         script: the path of the file, as the user wrote it.
         arguments: what the script finds in ``sys.argv[1:]``.
         settings: how to connect.
+        around: entered once the context is connected, and left when the script is over.
 
     Raises:
         typer.Exit: the script cannot be read (2), it raised (1), or it was interrupted (130).
@@ -42,7 +49,8 @@ def run_script(script: str, arguments: Sequence[str], settings: ConnectSettings)
     settings.connect()
     module = _make_module(str(path.absolute()))
     try:
-        exec(compile(source, str(module.__file__), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - its purpose
+        with around():
+            exec(compile(source, str(module.__file__), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - its purpose
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - the script ends here, whatever it raised

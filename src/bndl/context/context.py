@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from bndl.context.node import DriverNode
     from bndl.driver.jobs import Job
     from bndl.driver.tasks import Task
+    from bndl.profiling.cpu import CpuProfiling
+    from bndl.profiling.memory import MemoryProfiling
+    from bndl.profiling.nodes import Nodes
 
 __all__ = ["Context"]
 
@@ -51,6 +54,7 @@ class Context:
         self._calls: Calls | None = None
         self._process = os.getpid()
         self._closed = False
+        self._profiling: tuple[CpuProfiling, MemoryProfiling, Nodes] | None = None
 
     # Workers
 
@@ -241,6 +245,30 @@ class Context:
         self._check_open()
         return self._node.driver.sharing.accumulate(value, combine)
 
+    # Profiling
+
+    @property
+    def cpu_profiling(self) -> CpuProfiling:
+        """Profiles the CPU of the whole cluster."""
+        return self._make_profiling()[0]
+
+    @property
+    def memory_profiling(self) -> MemoryProfiling:
+        """Traces the memory of the whole cluster."""
+        return self._make_profiling()[1]
+
+    def _make_profiling(self) -> tuple[CpuProfiling, MemoryProfiling, Nodes]:
+        self._check_open()
+        from bndl.profiling.cpu import CpuProfiling  # noqa: PLC0415 - most programs do not profile
+        from bndl.profiling.memory import MemoryProfiling  # noqa: PLC0415
+        from bndl.profiling.nodes import Nodes  # noqa: PLC0415
+
+        with self._lock:
+            if self._profiling is None:
+                nodes = Nodes(self._node.driver, self._node.membership)
+                self._profiling = (CpuProfiling(nodes), MemoryProfiling(nodes), nodes)
+            return self._profiling
+
     # End
 
     def stop(self) -> None:
@@ -257,6 +285,8 @@ class Context:
             calls = self._calls
         if calls is not None:
             calls.close()
+        if self._profiling is not None:
+            self._profiling[2].close()
         self._node.stop()
 
     @property

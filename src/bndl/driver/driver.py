@@ -29,6 +29,7 @@ from bndl.driver.sharing import Sharing
 from bndl.driver.tasks import Task
 from bndl.driver.voices import Voices
 from bndl.driver.waiters import Waiters, crash_error, error_of
+from bndl.driver.watching import Watching
 from bndl.errors import BndlError, TaskCancelled
 from bndl.execute import failures
 from bndl.execute.store import Store
@@ -89,6 +90,7 @@ class Driver:
         self._waiters = Waiters()
         self.requests = Requests(loops, self._waiters, self._calls, self._transfer, self.name)
         self._delivery = Delivery(self._transfer, self.name, self._handle)
+        self.watching = Watching(loop, self.peers)
         self._numbers = count(1)
         self._executions: dict[int, Execution] = {}
         self._stages: dict[int, StageRun] = {}
@@ -217,6 +219,7 @@ class Driver:
         if info.node_type == "worker":
             for execution in list(self._executions.values()):
                 self._score_places(execution)
+            self.watching.worker_joined(info.name)
             self._handle(events.WorkerJoined(info.name, info.concurrency))
             self._farewells.joined(info.name)
             self._watch_workers()
@@ -249,6 +252,7 @@ class Driver:
             handler(sender, message)
 
     def _on_finished(self, worker: str, message: messages.Finished) -> None:
+        self.watching.attempts_ended(worker, message.results)
         self._settling.arrived(message.results)
         self._cancelling.confirm(worker, ((result.task, result.number) for result in message.results))
         hopeless = [result.task for result in message.results if result.kind == Kind.FAILED and self._is_final(result)]

@@ -13,7 +13,7 @@ from bndl.execute.border import LEFT
 if TYPE_CHECKING:
     from bndl.execute.slots import Prepared
 
-__all__ = ["CurrentTask", "check_cancelled", "current", "current_task", "current_worker", "running"]
+__all__ = ["CurrentTask", "check_cancelled", "current", "current_task", "current_worker", "describe", "running"]
 
 
 class CurrentTask(msgspec.Struct, frozen=True):
@@ -63,6 +63,11 @@ def current_task() -> CurrentTask:
     if prepared is None:
         text = "this code does not run in a task; current_task() and current_worker() only have a meaning there"
         raise InvalidOption(text)
+    return describe(prepared)
+
+
+def describe(prepared: Prepared) -> CurrentTask:
+    """The task that an attempt is of."""
     define = prepared.definition.message
     task, number = prepared.key
     tenancy = prepared.tenancy

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bndl.execute.lines import Lines
     from bndl.execute.outbox import Outbox
     from bndl.execute.slots import Prepared
+    from bndl.execute.watching import Watch
 
 __all__ = ["Definition", "Tenancy"]
 
@@ -82,6 +83,7 @@ class Tenancy:
         gathering: attempts whose inputs are being fetched, by (task, number), each with its definition.
         attempts: attempts that are queued or executing, by (task, number).
         gone: whether the driver is gone, so that nobody waits for results.
+        watch: what its attempts are watched with, or None.
     """
 
     def __init__(self, driver: str, worker: str, border: Border, lines: Lines, outbox: Outbox) -> None:
@@ -93,6 +95,7 @@ class Tenancy:
         self.gathering: dict[tuple[int, int], tuple[Definition, Gathering]] = {}
         self.attempts: dict[tuple[int, int], Prepared] = {}
         self.gone = False
+        self.watch: Watch | None = None
         self._border = border
 
     def write(self, prepared: Prepared, source: str, text: str) -> None:

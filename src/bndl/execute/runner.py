@@ -67,15 +67,9 @@ class Runner:
         Returns:
             What is to be reported; None if that was done already, because it did not end in time.
         """
-        seen: Stop | None = None
-        try:
-            try:
-                kind, payload, seen = self._cross(prepared)
-            finally:
-                self._border.leave(prepared)
-        except BaseException as error:  # noqa: BLE001 - where the task ends; it goes to the driver
-            self._border.leave(prepared)  # again: this may be what interrupted it
-            kind, payload = FAILED, self._describe(prepared, error, 2)
+        watch = prepared.tenancy.watch
+        # What watches is outside of the border: nothing that is meant for the attempt comes up there.
+        kind, payload, seen = self._pass(prepared) if watch is None else watch.run(prepared, self._pass)
         current.set(None)
         prepared.inputs = None
         if prepared.voice is not None:
@@ -100,7 +94,8 @@ class Runner:
                 kind, payload = FAILED, self._describe(prepared, error, 1)
         seconds = self._now() - prepared.started
         added = prepared.added if kind == SUCCEEDED else b""
-        return Result(*prepared.key, kind, seconds, payload, stored, size, prepared.fetched, additions=added)
+        notes = b"" if watch is None else watch.finish()
+        return Result(*prepared.key, kind, seconds, payload, stored, size, prepared.fetched, (), added, notes)
 
     def report_stuck(self, prepared: Prepared) -> tuple[str, Result | None]:
         """Of an attempt that does not end: where it is, and what is to be reported of it, if it is out of time."""
@@ -110,6 +105,17 @@ class Runner:
             return stack, None
         payload = failures.describe(stop.error, stack=stack)
         return stack, Result(*prepared.key, FAILED, self._now() - prepared.started, payload)
+
+    def _pass(self, prepared: Prepared) -> tuple[int, bytes, Stop | None]:
+        """Cross the border and come back. Returns as ``_cross`` does, and raises nothing."""
+        try:
+            try:
+                return self._cross(prepared)
+            finally:
+                self._border.leave(prepared)
+        except BaseException as error:  # noqa: BLE001 - where the task ends; it goes to the driver
+            self._border.leave(prepared)  # again: this may be what interrupted it
+            return FAILED, self._describe(prepared, error, 2), None
 
     def _cross(self, prepared: Prepared) -> tuple[int, bytes, Stop | None]:
         """Cross the border, into the user's code. Returns how it ended, and the stop that this takes into account."""

@@ -31,6 +31,7 @@ from bndl.execute.slots import Prepared, Slots
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
 from bndl.execute.watchdog import Timer, Watchdog
+from bndl.execute.watching import Watch
 from bndl.loop import Loop
 from bndl.net import messages
 from bndl.net.calls import Calls
@@ -157,6 +158,7 @@ class Worker:
             messages.LookIn: self._on_look_in,
             messages.Release: self._on_release,
             messages.TakeBack: self._on_take_back,
+            messages.Watch: self._on_watch,
         }
 
     # Peers
@@ -173,6 +175,7 @@ class Worker:
         tenancy = self._tenancies.pop(name, None)
         if tenancy is not None:
             tenancy.gone = True
+            self._watch(tenancy, None)
             for definition in tenancy.definitions.values():
                 definition.forgotten = True
             for prepared in self._slots.take_back(name, None):
@@ -328,6 +331,17 @@ class Worker:
     def _on_adopt(self, driver: str, message: messages.Adopt) -> None:
         tenancy = self._tenancy(driver)
         adopt(self._transfer, self.store, tenancy, message, lambda answer: self.peers.send(driver, answer))
+
+    def _on_watch(self, driver: str, message: messages.Watch) -> None:
+        watch = Watch(message.maker) if message.maker else None
+        self._watch(self._tenancy(driver), watch)
+        if watch is not None:
+            self._parts.run_beside(watch.prepare)
+
+    def _watch(self, tenancy: Tenancy, watch: Watch | None) -> None:
+        before, tenancy.watch = tenancy.watch, watch
+        if before is not None and watch is None:
+            self._parts.run_beside(before.close)
 
     def _on_call(self, sender: str, message: messages.Call) -> None:
         def run() -> None:

@@ -37,6 +37,7 @@ __all__ = [
     "Said",
     "Space",
     "TakeBack",
+    "Watch",
     "decode",
     "encode",
 ]
@@ -162,6 +163,7 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
         fetched: how many bytes of inputs came from other nodes.
         missing: inputs that were not found, as (task, node asked).
         additions: what it added to accumulators, pickled; empty if nothing.
+        notes: what was seen of the attempt, if the driver asked for that with ``Watch``.
     """
 
     task: int
@@ -174,6 +176,7 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     fetched: int = 0
     missing: Sequence[tuple[int, str]] = ()
     additions: bytes = b""
+    notes: bytes = b""
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True, tag=7):
@@ -327,6 +330,16 @@ class Adopted(msgspec.Struct, frozen=True, array_like=True, tag=24):
     tasks: Sequence[int]
 
 
+class Watch(msgspec.Struct, frozen=True, array_like=True, tag=25):
+    """Watch the attempts of the sender that begin from now on.
+
+    Attributes:
+        maker: pickled; called without arguments it gives the ``Watcher``. Empty: no more.
+    """
+
+    maker: bytes
+
+
 Message = (
     Hello
     | Define
@@ -347,6 +360,7 @@ Message = (
     | Dismiss
     | Adopt
     | Adopted
+    | Watch
 )
 
 _encoder = msgspec.msgpack.Encoder()

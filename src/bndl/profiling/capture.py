@@ -1,0 +1,173 @@
+"""Captures of all allocations with memray, native ones too: one on each node, as flame graphs on the driver.
+
+tracemalloc sees what Python allocates. memray sees what C and Fortran do as well, at its own price; it is an extra.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import zlib
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from bndl.errors import BndlError, ProfilerUnavailable
+from bndl.profiling.nodes import Nodes
+
+__all__ = ["Capture"]
+
+_CHUNK = 2 << 20
+#: Seconds that a node may take to begin or end a capture, or to give a piece of it.
+_TIMEOUT = 60.0
+#: Seconds that making one flame graph may take.
+_RENDER_TIMEOUT = 300.0
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """A piece of a capture: compressed, and whether it is the last."""
+
+    data: bytes
+    is_last: bool
+
+
+class _Open:
+    """The capture that is under way, or was ended and not yet fetched, in this process."""
+
+    def __init__(self, *, native: bool) -> None:
+        memray = _import()
+        self.folder = tempfile.TemporaryDirectory(prefix="bndl-memray-")
+        self.path = Path(self.folder.name) / "capture.bin"
+        self._tracker = memray.Tracker(
+            destination=memray.FileDestination(str(self.path), overwrite=True),
+            native_traces=native,
+            file_format=memray.FileFormat.AGGREGATED_ALLOCATIONS,
+        )
+        try:
+            self._tracker.__enter__()
+        except RuntimeError as error:
+            self.folder.cleanup()
+            raise ProfilerUnavailable(f"memray cannot capture here: {error}.") from error
+
+    def end(self) -> None:
+        """Capture no more."""
+        self._tracker.__exit__(None, None, None)
+
+
+_lock = threading.Lock()
+_open: dict[str, _Open] = {}
+
+
+def begin_capture(driver: str, *, native: bool) -> bool:
+    """Begin to capture in this process, for a driver."""
+    with _lock:
+        if _open:
+            owner = next(iter(_open))
+            raise ProfilerUnavailable(f"{owner} is capturing this process already; have it stop first.")
+        _open[driver] = _Open(native=native)
+        return True
+
+
+def end_capture(driver: str) -> bool:
+    """End the capture; whether there is one."""
+    with _lock:
+        found = _open.get(driver)
+        if found is not None:
+            found.end()
+        return found is not None
+
+
+def read_capture(driver: str, offset: int) -> Piece:
+    """A piece of the capture that was ended. With the last piece it is dropped."""
+    with _lock:
+        found = _open.get(driver)
+        if found is None:
+            raise ProfilerUnavailable("there is no capture here.")
+        with found.path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(_CHUNK)
+        if len(data) == _CHUNK:
+            return Piece(zlib.compress(data, 1), is_last=False)
+        found.folder.cleanup()
+        del _open[driver]
+        return Piece(zlib.compress(data, 1), is_last=True)
+
+
+class Capture:
+    """A capture of all nodes, as a context manager. See ``MemoryProfiling.capture``.
+
+    Attributes:
+        reports: the flame graph of each node, by its name, once it is over.
+        missing: nodes of which there is none, and why.
+    """
+
+    def __init__(self, nodes: Nodes, folder: Path, *, native: bool, leaks: bool) -> None:
+        self.reports: dict[str, Path] = {}
+        self.missing: dict[str, str] = {}
+        self._nodes = nodes
+        self._folder = folder
+        self._native = native
+        self._leaks = leaks
+
+    def __enter__(self) -> Self:
+        _import()
+        answers = self._nodes.ask(begin_capture, self._nodes.driver_name, native=self._native, timeout=_TIMEOUT)
+        self.missing.update(answers.silent)
+        if not answers.values:
+            raise ProfilerUnavailable(" ".join(sorted(set(answers.silent.values()))))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        driver = self._nodes.driver_name
+        ended = self._nodes.ask(end_capture, driver, timeout=_TIMEOUT)
+        self.missing.update(ended.silent)
+        self.missing.update(dict.fromkeys(self._nodes.lost(()), "lost"))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for name, was_open in ended.values.items():
+            if not was_open:
+                self.missing.setdefault(name, "it joined after the capture had begun")
+                continue
+            try:
+                self.reports[name] = self._render(name, self._fetch(name))
+            except (BndlError, TimeoutError, OSError, subprocess.SubprocessError) as error:
+                self.missing[name] = str(error).splitlines()[0]
+
+    def _fetch(self, name: str) -> Path:
+        path = self._folder / f"{_file_name(name)}.bin"
+        offset = 0
+        with path.open("wb") as file:
+            while True:
+                piece = self._nodes.ask_one(name, read_capture, self._nodes.driver_name, offset, timeout=_TIMEOUT)
+                data = zlib.decompress(piece.data)
+                offset += len(data)
+                file.write(data)
+                if piece.is_last:
+                    return path
+
+    def _render(self, name: str, capture: Path) -> Path:
+        report = self._folder / f"{_file_name(name)}.html"
+        command = [sys.executable, "-m", "memray", "flamegraph", "--no-web", "--force", "--output", str(report)]
+        if self._leaks:
+            command.append("--leaks")
+        done = subprocess.run(
+            [*command, str(capture)], capture_output=True, text=True, check=False, timeout=_RENDER_TIMEOUT
+        )
+        if done.returncode:
+            raise ProfilerUnavailable(f"memray could not make the flame graph: {done.stderr.strip()[-300:]}")
+        return report
+
+
+def _file_name(node: str) -> str:
+    return re.sub(r"[^\w.-]", "-", node)
+
+
+def _import() -> Any:
+    with contextlib.suppress(ImportError):
+        return importlib.import_module("memray")
+    raise ProfilerUnavailable("captures take memray, which is not installed here: pip install 'bndl[memray]'.")

@@ -1,0 +1,22 @@
+"""Checks of options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bndl.errors import InvalidOption
+
+__all__ = ["check_choice", "check_positive"]
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise ``InvalidOption`` if a value is not one of those that there are."""
+    known = list(choices)
+    if value not in known:
+        raise InvalidOption(f"{name} cannot be {value!r}; choose one of {', '.join(known)}.")
+
+
+def check_positive(name: str, value: float, unit: str) -> None:
+    """Raise ``InvalidOption`` if a number is not greater than 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise InvalidOption(f"{name} cannot be {value!r}; give {unit}, more than 0.")

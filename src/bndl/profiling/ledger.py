@@ -1,0 +1,152 @@
+"""What the driver was told of attempts that ended."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+
+from bndl.profiling.profile import Function, Part, Place, add_calls, add_samples, hide_own
+from bndl.profiling.wire import AttemptNotes, CallRow, SampledStacks, StageHeap, TaskKey, decode_notes
+
+__all__ = ["Ledger", "Names"]
+
+#: So many attempts are kept one by one; the figures of further ones are added up by stage and worker.
+MOST_ATTEMPTS = 5_000
+#: So many bytes are kept as they came before they are added up.
+MOST_BYTES = 32 << 20
+
+
+class Names:
+    """Which functions the indices of nodes stand for."""
+
+    def __init__(self) -> None:
+        self._tables: dict[tuple[str, int], dict[int, Function]] = {}
+
+    def of(self, worker: str, epoch: int) -> dict[int, Function]:
+        """The functions of a node, by index."""
+        return self._tables.setdefault((worker, epoch), {})
+
+
+class Ledger:
+    """The figures of attempts that ended. Thread-safe; ``take_note`` returns at once.
+
+    Attributes:
+        names: which functions the indices of nodes stand for.
+        bytes: how many came over the network.
+        attempts: how many attempts are in it.
+    """
+
+    def __init__(self) -> None:
+        self.names = Names()
+        self.bytes = 0
+        self.attempts = 0
+        self._lock = threading.Lock()
+        self._new: deque[tuple[str, bytes]] = deque()
+        self._new_bytes = 0
+        self._session = 0
+        self._heap_session = 0
+        self._parts: dict[Place, Part] = {}
+        #: Those of them that are of more than one attempt, or of none.
+        self._sums: dict[Place, None] = {}
+        self._folded = 0
+        self._heaps: list[tuple[str, StageHeap]] = []
+        self._is_adding = False
+
+    def begin(self, session: int) -> None:
+        """Begin anew with CPU figures: those of other sessions are ignored."""
+        with self._lock:
+            self._add_all()
+            self._session = session
+            self._parts = {}
+            self._sums = {}
+            self.names = Names()
+            self.bytes = self.attempts = self._folded = 0
+
+    def begin_heaps(self, session: int) -> None:
+        """Begin anew with memory."""
+        with self._lock:
+            self._add_all()
+            self._heap_session = session
+            self._heaps = []
+
+    def take_note(self, worker: str, data: bytes) -> None:
+        """An attempt ended on a worker."""
+        self._new.append((worker, data))
+        self._new_bytes += len(data)
+        if self._new_bytes > MOST_BYTES and not self._is_adding:
+            self._is_adding = True
+            threading.Thread(target=self._add_in_background, name="bndl-ledger", daemon=True).start()
+
+    def parts(self) -> list[Part]:
+        """The figures so far."""
+        with self._lock:
+            self._add_all()
+            # What an attempt did does not change any more; the sum of a stage, or of samples, does.
+            whole = (part for part in self._parts.values() if part.place.key.attempt and not part.stacks)
+            growing = (part for part in self._parts.values() if part.place.key.attempt == 0 or part.stacks)
+            return [*whole, *(part.copy() for part in growing)]
+
+    @property
+    def folded(self) -> int:
+        """How many attempts are known by their stage only."""
+        return self._folded
+
+    def add_samples(self, worker: str, samples: Iterable[SampledStacks]) -> None:
+        """A node gave what it sampled."""
+        with self._lock:
+            for each in samples:
+                add_samples(self._part(Place(worker, each.key)), each)
+
+    def add_heaps(self, worker: str, heaps: Iterable[StageHeap]) -> None:
+        """A node told what stages did to its heap."""
+        with self._lock:
+            self._heaps += [(worker, heap) for heap in heaps]
+
+    def heaps(self) -> list[tuple[str, StageHeap]]:
+        """What stages did to the heaps of nodes, in order."""
+        with self._lock:
+            self._add_all()
+            return sorted(self._heaps, key=lambda entry: (entry[1].key.number, entry[0]))
+
+    def decode(self, worker: str, epoch: int, key: TaskKey, rows: Iterable[CallRow]) -> Part:
+        """The figures of a node that are not kept here."""
+        part = Part(Place(worker, key))
+        add_calls(part, list(rows), self.names.of(worker, epoch))
+        hide_own(part)
+        return part
+
+    def _add_in_background(self) -> None:
+        with self._lock:
+            self._is_adding = False
+            self._add_all()
+
+    def _add_all(self) -> None:
+        while self._new:
+            worker, data = self._new.popleft()
+            self._new_bytes -= len(data)
+            notes = decode_notes(data)
+            if notes.heaps and notes.heap_session == self._heap_session:
+                self._heaps += [(worker, heap) for heap in notes.heaps]
+            if notes.session == self._session:
+                self.bytes += len(data)
+                self._add(worker, notes)
+
+    def _add(self, worker: str, notes: AttemptNotes) -> None:
+        for samples in notes.samples:
+            add_samples(self._part(Place(worker, samples.key)), samples)
+        if notes.calls is not None:
+            self.attempts += 1
+            add_calls(self._part(Place(worker, notes.key)), notes.calls, self.names.of(worker, notes.epoch))
+
+    def _part(self, place: Place) -> Part:
+        part = self._parts.get(place)
+        if part is None:
+            key = place.key
+            if key.attempt and len(self._parts) - len(self._sums) >= MOST_ATTEMPTS:
+                self._folded += 1
+                return self._part(Place(place.worker, TaskKey(key.job, key.stage, key.number)))
+            part = self._parts[place] = Part(place)
+            if not key.attempt:
+                self._sums[place] = None
+        return part

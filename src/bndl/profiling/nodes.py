@@ -1,0 +1,155 @@
+"""Asking all nodes at once: those that do not answer in time are named, the others are heard."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from msgspec import structs
+
+from bndl.errors import BndlError, CallTimeout, PeerLost
+from bndl.execute.payloads import Packer
+from bndl.profiling import agent
+from bndl.profiling.ledger import Ledger
+from bndl.profiling.wire import CpuOrders, MemoryOrders, Obeyed, Orders
+
+if TYPE_CHECKING:
+    from bndl.cluster.membership import Membership
+    from bndl.driver.driver import Driver
+
+__all__ = ["Answers", "Nodes"]
+
+T = TypeVar("T")
+
+
+class Answers(Generic[T]):
+    """What the nodes said.
+
+    Attributes:
+        values: by the name of the node.
+        silent: why there is no answer, by the name of the node.
+        seconds: how long it took until all had answered, or were given up.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, T] = {}
+        self.silent: dict[str, str] = {}
+        self.seconds = 0.0
+
+
+class Nodes:
+    """The driver's process and all workers, as those who are profiled.
+
+    Args:
+        driver: of the context.
+        membership: knows the workers.
+
+    Attributes:
+        ledger: what was told of attempts that ended.
+    """
+
+    def __init__(self, driver: Driver, membership: Membership) -> None:
+        self.ledger = Ledger()
+        self.driver_name = driver.name
+        self._driver = driver
+        self._membership = membership
+        self._lock = threading.RLock()
+        self._orders = Orders(driver.name)
+        self._sessions = count(1)
+        #: The workers that were ever asked.
+        self._known: dict[str, None] = {}
+
+    def next_session(self) -> int:
+        """A number for a start of profiling."""
+        return next(self._sessions)
+
+    @property
+    def orders(self) -> Orders:
+        """What is profiled now."""
+        return self._orders
+
+    def order_cpu(self, orders: CpuOrders | None, timeout: float) -> Answers[Obeyed]:
+        """Have all nodes profile CPU, also those that come later; or not any more."""
+        return self._order(lambda before: structs.replace(before, cpu=orders), timeout)
+
+    def order_memory(self, orders: MemoryOrders | None, timeout: float) -> Answers[Obeyed]:
+        """Have all nodes trace memory, also those that come later; or not any more."""
+        return self._order(lambda before: structs.replace(before, memory=orders), timeout)
+
+    def _order(self, change: Callable[[Orders], Orders], timeout: float) -> Answers[Obeyed]:
+        with self._lock:
+            orders = self._orders = change(self._orders)
+            if orders.cpu is None and orders.memory is None:
+                self._driver.watching.end()
+            else:
+                maker = Packer().pack(partial(agent.make_watcher, orders))
+                self._driver.watching.begin(maker, self.ledger.take_note)
+            return self.ask(agent.obey, orders, timeout=timeout)
+
+    def close(self) -> None:
+        """The context is stopped: end it in this process. Workers end it when the driver leaves."""
+        with self._lock:
+            self._orders = Orders(self.driver_name)
+            agent.obey(self._orders)
+
+    def lost(self, names: Iterable[str]) -> list[str]:
+        """Workers that were asked before, or are among these, and are not there any more."""
+        there = {self.driver_name, *(peer.name for peer in self._membership.workers)}
+        return sorted({*self._known, *names} - there)
+
+    def forget_lost(self) -> None:
+        """Speak no more of workers that are not there."""
+        self._known = {}
+
+    def ask(self, function: Callable[..., T], *args: Any, timeout: float, **kwargs: Any) -> Answers[T]:
+        """Call a function on all nodes at once, this one included.
+
+        Args:
+            function: what to call.
+            args: its arguments.
+            timeout: how many seconds the answers may take.
+            kwargs: its keyword arguments.
+        """
+        began = time.monotonic()
+        answers: Answers[T] = Answers()
+        asked: dict[str, Future[T]] = {
+            peer.name: peer.execute(function, *args, **kwargs) for peer in self._membership.workers
+        }
+        self._known.update(dict.fromkeys(asked))
+        try:
+            answers.values[self.driver_name] = function(*args, **kwargs)
+        except BndlError as error:
+            answers.silent[self.driver_name] = error.message
+        wait(asked.values(), max(timeout - (time.monotonic() - began), 0.0))
+        for name, future in asked.items():
+            try:
+                answers.values[name] = future.result(timeout=0)
+            except CallTimeout:
+                answers.silent[name] = f"no answer within {timeout:g} s"
+            except TimeoutError:
+                answers.silent[name] = f"no answer within {timeout:g} s"
+            except BndlError as error:
+                cause = error.__cause__
+                answers.silent[name] = str(cause if isinstance(cause, BndlError) else error.message).splitlines()[0]
+        answers.seconds = time.monotonic() - began
+        return answers
+
+    def ask_one(self, name: str, function: Callable[..., T], *args: Any, timeout: float) -> T:
+        """Call a function on one node.
+
+        Raises:
+            BndlError: it raised, or the node is not there.
+            TimeoutError: there is no answer in time.
+        """
+        if name == self.driver_name:
+            return function(*args)
+        for peer in self._membership.workers:
+            if peer.name == name:
+                result: T = peer.execute(function, *args).result(timeout)
+                return result
+        raise PeerLost(f"{name} is not there any more.", peer=name)

@@ -1,0 +1,197 @@
+"""Sampling inside of the process: a thread that looks at the stacks of all others, many times a second.
+
+A stack counts for the processor time that its thread took since the last look. So a thread that waits counts for
+nothing, and it does no harm that a look is late, as it is when a thread holds the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import CodeType, FrameType
+from typing import Protocol, TypeVar
+
+from bndl.errors import ProfilerUnavailable
+from bndl.profiling.places import code_info
+from bndl.profiling.wire import OUTSIDE, FunctionInfo, SampledStacks, TaskKey
+
+__all__ = ["Sampler", "ThreadSampler", "make_sampler"]
+
+T = TypeVar("T")
+
+#: Seconds between two reports with the results of attempts: as much is lost with a worker.
+_REPORT_INTERVAL = 1.0
+#: So many stacks are kept apart between two reports.
+_MOST_STACKS = 50_000
+#: Deeper stacks lose their outermost frames.
+_MOST_FRAMES = 200
+
+
+class Sampler(Protocol):
+    """Samples the stacks of this process."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for users."""
+
+    @property
+    def seconds(self) -> float:
+        """Processor time that it took."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes."""
+
+    def run(self, key: TaskKey, call: Callable[[], T]) -> T:
+        """Call; samples of this thread belong to the task meanwhile."""
+
+    def take(self) -> Sequence[SampledStacks]:
+        """What was sampled since the last time."""
+
+    def take_now_and_then(self) -> Sequence[SampledStacks]:
+        """The same, unless the last time was a moment ago."""
+
+    def stop(self) -> None:
+        """Sample no more."""
+
+    def clear(self) -> None:
+        """Forget what was sampled."""
+
+
+def make_sampler(which: str, interval: float, *, native: bool) -> tuple[Sampler, str]:
+    """A sampler.
+
+    Args:
+        which: ``py-spy``, ``in-process``, or ``auto``: the first if functions of C are to be seen, which only it can,
+            or else the second, which costs a fifth of it.
+        interval: seconds between two samples.
+        native: whether to see functions that are not written in Python as well.
+
+    Returns:
+        The sampler, and why it is not py-spy, if that was wanted.
+
+    Raises:
+        ProfilerUnavailable: it was to be py-spy and nothing else, and cannot be.
+    """
+    if which == "in-process" or (which == "auto" and not native):
+        return ThreadSampler(interval), ""
+    from bndl.profiling.pyspy import PySpy  # noqa: PLC0415 - knows this module
+
+    try:
+        return PySpy(interval, native=native), ""
+    except ProfilerUnavailable as error:
+        if which == "py-spy":
+            raise
+        return ThreadSampler(interval), error.message
+
+
+class ThreadSampler:
+    """Samples from a thread of this process.
+
+    Args:
+        interval: seconds between two looks.
+    """
+
+    name = "in-process sampler"
+
+    def __init__(self, interval: float) -> None:
+        self.seconds = 0.0
+        self._interval = interval
+        self._tasks: dict[int, TaskKey] = {}
+        self._lock = threading.Lock()
+        #: Seconds by task and stack; code is known by its identity, as its hash is slow to compute.
+        self._stacks: dict[tuple[TaskKey, tuple[int, ...]], float] = {}
+        self._codes: dict[int, CodeType] = {}
+        self._clocks: dict[int, tuple[int, float]] = {}
+        self._taken = time.monotonic()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="bndl-sampler", daemon=True)
+        self._thread.start()
+
+    def run(self, key: TaskKey, call: Callable[[], T]) -> T:
+        """Call; samples of this thread belong to the task meanwhile."""
+        ident = threading.get_ident()
+        self._tasks[ident] = key
+        try:
+            return call()
+        finally:
+            del self._tasks[ident]
+
+    def take(self) -> list[SampledStacks]:
+        """What was sampled since the last time."""
+        with self._lock:
+            stacks, self._stacks = self._stacks, {}
+            codes, self._codes = self._codes, {}
+            self._taken = time.monotonic()
+        by_key: dict[TaskKey, tuple[dict[int, int], list[FunctionInfo], list[tuple[list[int], float]]]] = {}
+        for (key, stack), seconds in stacks.items():
+            positions, functions, found = by_key.setdefault(key, ({}, [], []))
+            for code in stack:
+                if code not in positions:
+                    positions[code] = len(functions)
+                    functions.append(code_info(codes[code]))
+            found.append(([positions[code] for code in stack], seconds))
+        return [SampledStacks(key, functions, found) for key, (_, functions, found) in by_key.items()]
+
+    def take_now_and_then(self) -> Sequence[SampledStacks]:
+        """The same, unless the last time was a moment ago."""
+        return self.take() if time.monotonic() - self._taken > _REPORT_INTERVAL else ()
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes it takes."""
+        return sum(64 + 8 * len(stack) for _, stack in list(self._stacks))
+
+    def stop(self) -> None:
+        """Sample no more."""
+        self._stopping.set()
+        self._thread.join(1.0)
+
+    def clear(self) -> None:
+        """Forget what was sampled."""
+        self.take()
+
+    # On its thread
+
+    def _sample(self) -> None:
+        own = threading.get_ident()
+        while not self._stopping.wait(self._interval):
+            natives = {thread.ident: thread.native_id for thread in threading.enumerate()}
+            with self._lock:
+                for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented, for debuggers
+                    if ident != own:
+                        self._count(ident, natives.get(ident), frame)
+            self.seconds = time.thread_time()
+
+    def _count(self, ident: int, native: int | None, frame: FrameType | None) -> None:
+        seconds = self._measure(ident, native)
+        if seconds <= 0:
+            return
+        codes = self._codes
+        stack: list[int] = []
+        while frame is not None and len(stack) < _MOST_FRAMES:
+            code = frame.f_code
+            codes[id(code)] = code
+            stack.append(id(code))
+            frame = frame.f_back
+        key = (self._tasks.get(ident, OUTSIDE), tuple(reversed(stack)))
+        if key not in self._stacks and len(self._stacks) >= _MOST_STACKS:
+            key = (key[0], (stack[0],))  # where it is, without the way there
+        self._stacks[key] = self._stacks.get(key, 0.0) + seconds
+
+    def _measure(self, ident: int, native: int | None) -> float:
+        """The processor time that a thread took since the last look."""
+        if native is None:
+            return 0.0
+        if sys.platform != "linux":
+            return self._interval
+        try:
+            # The clock of a thread as Linux numbers it. That of pthread would crash if the thread is gone.
+            now = time.clock_gettime((~native << 3) | 6)
+        except OSError:
+            return 0.0
+        before = self._clocks.get(ident)
+        self._clocks[ident] = (native, now)
+        return now - before[1] if before is not None and before[0] == native else 0.0

@@ -1,0 +1,59 @@
+"""``bndl profile`` as a process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+BNDL = [sys.executable, "-c", "from bndl.cli.main import main; main()"]
+SCRIPT = """
+import os, sys
+def work(n):
+    return sum(i * i for i in range(n))
+print(sum(ctx.map(work, [1000] * 20)), sys.argv[1:])
+os.chdir("/")
+if sys.argv[1:] == ["fail"]:
+    raise SystemExit(3)
+"""
+
+
+def profile(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (folder / "script.py").write_text(SCRIPT)
+    command = [*BNDL, "profile", "--workers", "1", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=40)
+
+
+def test_a_script_is_run_and_a_report_written(tmp_path: Path) -> None:
+    done = profile(tmp_path, "script.py", "one", "--two")
+    assert (done.returncode, done.stdout) == (0, "6656670000 ['one', '--two']\n"), done.stderr
+    assert done.stderr.splitlines()[-1] == "bndl: wrote profile.html"
+    page = (tmp_path / "profile.html").read_text()
+    assert '["work","script.py:3"]' in page
+    assert "map work / work" in page
+
+
+def test_a_script_that_fails_has_a_report_as_well(tmp_path: Path) -> None:
+    report = tmp_path / "out.speedscope.json"
+    done = profile(tmp_path, "--mode", "sampling", "--interval", "0.002", "-o", report.name, "script.py", "fail")
+    assert done.returncode == 3, done.stderr
+    assert json.loads(report.read_text())["profiles"][0]["name"] == "all"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("-o", "report.txt"), "'report.txt' is no kind of report; let it end in one of .html, .speedscope.json"),
+        (("-o", "nowhere/report.html"), "cannot write to 'nowhere/report.html' (No such file or directory)"),
+        (("--mode", "magic"), "--mode cannot be 'magic'; choose one of tracing, sampling."),
+        (("--clock", "sun"), "--clock cannot be 'sun'; choose one of cpu, wall."),
+        (("--interval", "0"), "--interval cannot be 0.0; give seconds between two samples, more than 0."),
+    ],
+)
+def test_bad_input_is_refused_before_anything_runs(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
+    done = profile(tmp_path, *arguments, "script.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"bndl profile: {complaint}" in done.stderr

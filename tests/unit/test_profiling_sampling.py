@@ -1,0 +1,104 @@
+"""The sampler inside of the process, and the choice of one."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from bndl.errors import ProfilerUnavailable
+from bndl.profiling import pyspy
+from bndl.profiling.sampling import ThreadSampler, make_sampler
+from bndl.profiling.wire import OUTSIDE, SampledStacks, TaskKey
+
+KEY = TaskKey("job", "stage", 1, 0, 1)
+
+
+def burn(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(500))
+
+
+def burn_until_seen(sampler: ThreadSampler) -> None:
+    """Until a look began and ended in here: the one that ends next may have begun before."""
+    for _ in range(2):
+        before = sampler.seconds
+        while sampler.seconds == before:
+            burn(0.001)
+
+
+def burn_between_looks(sampler: ThreadSampler, seconds: float) -> None:
+    burn_until_seen(sampler)
+    burn(seconds)
+    burn_until_seen(sampler)
+
+
+@pytest.fixture
+def sampler() -> Iterator[ThreadSampler]:
+    made = ThreadSampler(0.002)
+    yield made
+    made.stop()
+
+
+def seconds_in(samples: list[SampledStacks], key: TaskKey, name: str) -> float:
+    return sum(
+        seconds
+        for each in samples
+        if each.key == key
+        for stack, seconds in each.stacks
+        if any(each.functions[position][2] == name for position in stack)
+    )
+
+
+def test_stacks_weigh_what_their_threads_took_of_the_processor(sampler: ThreadSampler) -> None:
+    waiting = threading.Event()
+    idle = threading.Thread(target=waiting.wait, args=(30,))
+    idle.start()
+    began = time.thread_time()
+    sampler.run(KEY, lambda: burn_between_looks(sampler, 0.5))
+    burned = time.thread_time() - began
+    samples = sampler.take()
+    waiting.set()
+    idle.join(10)
+    assert 0.5 <= seconds_in(samples, KEY, "burn_between_looks") < burned + 0.1
+    assert seconds_in(samples, OUTSIDE, "burn") < 0.05
+    assert seconds_in(samples, OUTSIDE, "Event.wait") < 0.05
+    assert sampler.seconds > 0
+
+
+def test_what_was_taken_is_gone(sampler: ThreadSampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bndl.profiling.sampling._REPORT_INTERVAL", 1000.0)
+    sampler.run(KEY, lambda: burn_between_looks(sampler, 0.05))
+    assert seconds_in(sampler.take(), KEY, "burn") > 0
+    assert seconds_in(sampler.take(), KEY, "burn") == 0
+    assert sampler.take_now_and_then() == ()  # the last time was a moment ago
+
+
+def test_stacks_are_bounded(sampler: ThreadSampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bndl.profiling.sampling._MOST_STACKS", 0)
+    sampler.take()  # from before it was bounded
+    sampler.run(KEY, lambda: burn_between_looks(sampler, 0.05))
+    stacks = [stack for each in sampler.take() for stack, _ in each.stacks]
+    assert stacks
+    assert {len(stack) for stack in stacks} == {1}
+
+
+def test_py_spy_is_for_functions_of_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, remark = make_sampler("auto", 0.01, native=False)
+    made.stop()
+    assert (made.name, remark) == ("in-process sampler", "")
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    made, remark = make_sampler("auto", 0.01, native=True)
+    made.stop()
+    assert made.name == "in-process sampler"
+    assert remark == "py-spy is not installed here: pip install 'bndl[sampling]'."
+    with pytest.raises(ProfilerUnavailable):
+        make_sampler("py-spy", 0.01, native=True)
+
+
+def test_py_spy_says_why_it_cannot_attach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyspy, "_find", lambda: "/bin/false")
+    with pytest.raises(ProfilerUnavailable, match="py-spy cannot attach here: no answer"):
+        make_sampler("py-spy", 0.01, native=False)
