@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bndl.schedule import events
 from bndl.schedule.instructions import Attempt, Instruction, Launch, Settle, TaskOutcome
 from tests.unit.scheduling import Scheduling, finish, settle, succeeded
 
@@ -99,3 +100,13 @@ def test_a_cancelled_task_is_left_out_of_the_inputs_of_others() -> None:
     scheduling.finish("a", succeeded(1, stored=True))
     expected = Attempt(3, 1, (("a", (1,)), ("", (2,))))
     assert scheduling.cancel_tasks(2)[-1] == Launch("a", 2, (expected,))
+
+
+def test_what_comes_after_a_cancelled_task_may_be_a_very_long_chain() -> None:
+    scheduling = Scheduling()
+    order = {task: (range(task - 1, task),) for task in range(2, 3001)}
+    scheduler = scheduling.scheduler
+    scheduler.handle(events.JobSubmitted(events.JobSpec(1, (scheduling.stage(3000, order=order),))), 0.0)
+    out = scheduler.handle(events.TasksCancelled([1], "not wanted"), 0.0)
+    assert sum(isinstance(each, Settle) for each in out) == 3000
+    assert not scheduler.jobs

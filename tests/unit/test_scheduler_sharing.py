@@ -95,3 +95,41 @@ def test_a_paused_job_that_is_over_does_not_matter() -> None:
     scheduling = Scheduling()
     assert scheduling.handle(events.JobPaused(1)) == []
     assert scheduling.handle(events.JobResumed(1)) == []
+
+
+def finish_one_by_one(scheduling: Scheduling, worker: str, first: list[int], rounds: int) -> list[int]:
+    """Let the worker finish what it has in order, one task at a time; returns which it finished."""
+    queue, done = list(first), []
+    for _ in range(rounds):
+        task = queue.pop(0)
+        done.append(task)
+        queue += launched(scheduling.finish(worker, succeeded(task, seconds=0.001)))
+    return done
+
+
+def test_an_urgent_task_waits_for_no_more_than_what_is_queued_in_advance() -> None:
+    for priority in (0, 1):
+        scheduling = Scheduling()
+        scheduling.submit(scheduling.stage(4000))
+        queue = launched(scheduling.join("a"))
+        for _ in range(50):
+            task = queue.pop(0)
+            queue += launched(scheduling.finish("a", succeeded(task, seconds=0.001)))
+        queued = len(queue)
+        queue += launched(scheduling.submit(scheduling.stage(1, priority=priority)))
+        done = finish_one_by_one(scheduling, "a", queue, queued + 1)
+        assert done[-1] == 4001, "right after what was there before"
+
+
+def test_more_jobs_than_slots_take_turns() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    queue = launched(scheduling.submit(scheduling.stage(3)))
+    for _ in range(3):
+        assert scheduling.submit(scheduling.stage(3)) == []
+    order = []
+    while queue:
+        task = queue.pop(0)
+        order.append((task - 1) // 3)
+        queue += launched(scheduling.finish("a", succeeded(task)))
+    assert order == [0, 1, 2, 3] * 3

@@ -128,3 +128,11 @@ def test_a_straggler_whose_inputs_are_lost_gets_no_twin() -> None:
     scheduling.join("b")
     scheduling.now = 100.0
     assert not [each for each in scheduling.wake() if isinstance(each, Launch)]
+
+
+def test_a_twin_that_fails_does_not_fail_a_straggler_that_may_succeed() -> None:
+    scheduling = straggling()
+    scheduling.now = 10.0
+    assert scheduling.wake() == [twin("b", 4, 2)]
+    assert scheduling.finish("b", failed(4, 2)) == [note("b", 4, 2, End.FAILED, "the task raised")]
+    assert scheduling.finish("a", succeeded(4)) == [settle("a", 1, 4), finish(1)]

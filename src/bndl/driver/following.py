@@ -75,8 +75,9 @@ class Following:
         define(self._peers, stage, worker)
         tasks = stage.tasks
         counters = stage.counters
+        now = self._loop.now()
         if counters.first_launch is None:
-            counters.first_launch = self._loop.now()
+            counters.first_launch = now
         timeout = stage.options.timeout
         attempts = []
         for attempt in instruction.attempts:
@@ -87,6 +88,8 @@ class Following:
             if stage.task_options:
                 timeout = stage.options_of(index).timeout
             attempts.append(messages.Attempt(attempt.task, attempt.number, arguments, attempt.sources, timeout))
+            if not attempt.twin:
+                task.launched_at = now
             if attempt.locality is not Locality.ANY:
                 task.launched(attempt.locality)
                 counters.places[attempt.locality] += 1

@@ -79,6 +79,9 @@ class Settling:
         if task is None:
             return
         result = self._arrived.get(instruction.task, _EMPTY)
+        seconds = result.seconds
+        if result.number != instruction.number:  # the worker did not say how this one ended
+            result, seconds = _EMPTY, stage.execution.driver.now() - task.launched_at
         counters = stage.counters
         cause = instruction.reason
         if instruction.end is End.FAILED:
@@ -104,7 +107,7 @@ class Settling:
         else:
             text = f"{instruction.worker} gave up {task.name}: {cause}. If nobody cancelled it this is a bug in bndl."
             self._causes[instruction.task] = (InternalError(text), text)
-        record = AttemptRecord(instruction.number, instruction.worker, str(instruction.end), cause, result.seconds)
+        record = AttemptRecord(instruction.number, instruction.worker, str(instruction.end), cause, seconds)
         task.note(record)
 
     def _make_lost(self, instruction: NoteAttempt, task: Task) -> WorkerLost:

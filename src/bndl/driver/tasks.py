@@ -35,6 +35,7 @@ class Task:
         own: its options.
         worker: the name of the worker that made its result; empty if there is none.
         predecessors: the tasks that it is after.
+        launched_at: when its last attempt was launched, on the driver's clock.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Task:
         "_value",
         "call",
         "index",
+        "launched_at",
         "own",
         "predecessors",
         "stage",
@@ -84,6 +86,7 @@ class Task:
         self.worker = ""
         self._seconds = 0.0
         self._locality = Locality.ANY
+        self.launched_at = 0.0
         #: Whether its job goes on although it did not succeed.
         self._tolerated = False
 

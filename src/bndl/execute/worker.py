@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from bndl.config import Config
-from bndl.errors import TaskInterrupted
 from bndl.execute import failures, shared
 from bndl.execute.border import INSIDE, SHIELDED, Border
 from bndl.execute.current import check_cancelled
@@ -27,73 +26,25 @@ from bndl.execute.outbox import Outbox
 from bndl.execute.payloads import Packer, unpack
 from bndl.execute.runner import ABANDONED, INPUTS_MISSING, Runner
 from bndl.execute.search_path import take_over
-from bndl.execute.slots import Prepared, Slots
+from bndl.execute.slots import Prepared
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
-from bndl.execute.watchdog import Timer, Watchdog
+from bndl.execute.watchdog import Watchdog
 from bndl.execute.watching import Watch
-from bndl.loop import Loop
+from bndl.execute.worker_parts import WorkerParts
 from bndl.net import messages
 from bndl.net.calls import Calls
 from bndl.net.fabric import Fabric
 from bndl.net.messages import Attempt, Message, NodeInfo, Result, Space
 from bndl.net.peers import Peers
 
-__all__ = ["Worker", "WorkerParts"]
+__all__ = ["Worker"]
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
 #: How often a task that waits for a shared value looks whether it was cancelled, in seconds.
 _LOOK = 0.2
-
-
-class WorkerParts(Protocol):
-    """What a worker is made of that differs between a real and a simulated one."""
-
-    @property
-    def loop(self) -> Loop:
-        """What it does, it does on this."""
-
-    @property
-    def bulk_loop(self) -> Loop:
-        """Its store is served on this."""
-
-    @property
-    def watch_loop(self) -> Loop:
-        """What is cancelled or out of time is seen to on this."""
-
-    @property
-    def timer(self) -> Timer:
-        """Ends it if it cannot do so itself."""
-
-    def make_slots(self, count: int, begin: Callable[[Prepared], None], execute: Callable[[Prepared], None]) -> Slots:
-        """Room for ``count`` tasks. Each is begun and executed."""
-
-    def recording(self, execute: Callable[[Prepared], T]) -> Callable[[Prepared], T]:
-        """``execute``, but it is noted what is executing, for the case that it ends the process."""
-
-    def interrupt(self, prepared: Prepared, exception: type[TaskInterrupted]) -> None:
-        """Have an exception come up in an attempt that is executing."""
-
-    def withdraw(self, prepared: Prepared) -> None:
-        """Take back the exception that has not come up in an attempt yet."""
-
-    def watch_missed(self, on_missed: Callable[[Prepared], None]) -> None:
-        """Tell of attempts in which an exception came up where it went nowhere."""
-
-    def tidy(self, is_alone: Callable[[], bool]) -> None:
-        """An attempt is over: put back what it changed, if no other is executing, which may have done it."""
-
-    def pause(self) -> None:
-        """Let the network have its turn."""
-
-    def end(self, reason: str, where: str) -> None:
-        """End the process, for a reason that is about this place in the user's code. What was sent still arrives."""
-
-    def run_beside(self, call: Callable[[], None]) -> None:
-        """Run a call from a peer beside the tasks."""
 
 
 class Worker:

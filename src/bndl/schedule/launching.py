@@ -61,6 +61,8 @@ class Launcher:
         self._touched: dict[str, WorkerState] = {}
         #: Stages that have, or had, ready tasks.
         self._stages: dict[int, StageState] = {}
+        #: How many launches there were.
+        self._turns = 0
         #: The time that was asked for by ``WakeAt`` last.
         self._alarm = 0.0
         #: When something is to be done next, without any further event.
@@ -142,31 +144,58 @@ class Launcher:
                     stage.ready.groups.values(), key=lambda group: (not group.is_isolated, group.is_plain)
                 ):
                     levels.setdefault(group.priority, []).append((stage, group))
+        is_short = False
         for priority in sorted(levels, reverse=True):
             entries = levels[priority]
-            self._fill_level(entries)
+            is_short = self._fill_level(entries, is_short=is_short) or is_short
             for stage, group in entries:
                 if group.tasks and not group.is_plain and not group.is_isolated:
                     self._fill_elsewhere(stage, group)
 
-    def _fill_level(self, entries: list[_Entry]) -> None:
-        """Launch tasks of the same priority."""
+    def _fill_level(self, entries: list[_Entry], *, is_short: bool) -> bool:
+        """Launch tasks of the same priority.
+
+        Args:
+            entries: what there is.
+            is_short: whether others, which go first, wait for a slot. Then nothing is launched in advance, so that
+                slots become free.
+
+        Returns:
+            Whether some of these wait for a slot.
+        """
         jobs: dict[int, tuple[JobState, list[_Entry]]] = {}
         for stage, group in entries:
             jobs.setdefault(stage.job.order, (stage.job, []))[1].append((stage, group))
         if len(jobs) == 1:
             for stage, group in entries:
-                self._fill(stage, group, tasks_ahead(stage, self._slots), len(group.tasks))
-            return
-        in_turn = sorted(jobs.values(), key=lambda each: (each[0].pending, each[0].order))
+                self._fill(stage, group, 0 if is_short else tasks_ahead(stage, self._slots), len(group.tasks))
+            return any(self._waits(*entry) for entry in entries)
+        # The one with the least under way first; of several, the one whose turn it is. A task that needs an empty
+        # worker does not let others fill it.
+        in_turn = sorted(
+            jobs.values(),
+            key=lambda each: (
+                each[0].pending,
+                not any(group.is_isolated for _, group in each[1]),
+                each[0].turn,
+                each[0].order,
+            ),
+        )
         for job, own in in_turn:
             for stage, group in own:
-                ahead = tasks_ahead(stage, self._slots)
+                ahead = 0 if is_short else tasks_ahead(stage, self._slots)
                 share = -(-self._slots * (1 + ahead) // len(jobs))
                 self._fill(stage, group, ahead, share - job.pending)
+            has_its_share = job.pending * len(jobs) >= self._slots
+            is_short = is_short or (not has_its_share and any(self._waits(*entry) for entry in own))
         for _, own in in_turn:  # slots that are left may be used by whoever has a use for them
             for stage, group in own:
                 self._fill(stage, group, 0, len(group.tasks))
+        return any(self._waits(*entry) for entry in entries)
+
+    def _waits(self, stage: StageState, group: Group) -> bool:
+        """Whether tasks of a group could be launched if only there was a slot."""
+        return group.is_plain and bool(group.tasks) and self._allowed(stage) > 0
 
     def _fill(self, stage: StageState, group: Group, ahead: int, limit: int) -> None:
         """Launch at most ``limit`` tasks of a group on the workers that it would have."""
@@ -254,6 +283,8 @@ class Launcher:
             attempts.append(Attempt(task.id, task.number, sources, locality))
         if attempts:
             launched = len(attempts)
+            self._turns += 1
+            stage.job.turn = self._turns
             stage.ready.took(group, launched)
             stage.pending += launched
             stage.job.pending += launched

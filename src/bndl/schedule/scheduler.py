@@ -6,6 +6,7 @@ ready tasks are launched wherever there is room (``launching``). Nothing here ac
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -269,39 +270,44 @@ class Scheduler:
         self._cancel([task for task in tasks if task.state is not State.DONE], event.reason)
 
     def _cancel(self, tasks: Iterable[TaskState], reason: str) -> None:
-        cancelled = []
-        for task in tasks:
-            if task.state is State.DONE:
-                continue
-            if task.state is State.PENDING:
-                self.attempts.abandon(task)
-            elif task.state is State.READY:
-                task.stage.ready.remove(task)
-            self.move(task, Cause.CANCELLED)
-            task.delayed = False
-            stage = task.stage
-            stage.unfinished -= 1
-            stage.job.unfinished -= 1
-            cancelled.append(task)
-            settle = instructions.Settle(
-                stage.spec.stage, TaskOutcome.CANCELLED, "", ((task.id, task.number),), reason=reason
-            )
-            self.out.append(settle)
+        cancelled = [task for task in tasks if task.state is not State.DONE]
+        for task in cancelled:
+            self._cancel_one(task, reason)
         self._go_on_without(cancelled)
 
-    def _go_on_without(self, tasks: list[TaskState]) -> None:
+    def _cancel_one(self, task: TaskState, reason: str) -> None:
+        if task.state is State.PENDING:
+            self.attempts.abandon(task)
+        elif task.state is State.READY:
+            task.stage.ready.remove(task)
+        self.move(task, Cause.CANCELLED)
+        task.delayed = False
+        stage = task.stage
+        stage.unfinished -= 1
+        stage.job.unfinished -= 1
+        tasks = ((task.id, task.number),)
+        self.out.append(instructions.Settle(stage.spec.stage, TaskOutcome.CANCELLED, "", tasks, reason=reason))
+
+    def _go_on_without(self, tasks: Iterable[TaskState]) -> None:
         """These tasks have no result and will have none. Tasks that were to come after them are cancelled too."""
-        for task in tasks:
+        gone = deque(tasks)
+        freed: list[TaskState] = []
+        stages: dict[int, StageState] = {}
+        while gone:
+            task = gone.popleft()
             task.absent = True
+            stages[task.stage.spec.stage] = task.stage
             doomed = [each for gate in task.feeds if gate.is_order for each in gate.consumers]
-            for consumer in gates.open_for(task):
-                if not doomed or consumer not in doomed:
-                    self.unblock(consumer)
+            freed += gates.open_for(task)
             if task.stage.growing:
                 self.forget(task)
-            if doomed:
-                self._cancel(doomed, "a task that it was to come after did not succeed")
-        for stage in {task.stage.spec.stage: task.stage for task in tasks}.values():
+            for each in doomed:
+                if each.state is not State.DONE:
+                    self._cancel_one(each, "a task that it was to come after did not succeed")
+                    gone.append(each)
+        for task in freed:
+            self.unblock(task)
+        for stage in stages.values():
             self.advance(stage)
 
     # Results

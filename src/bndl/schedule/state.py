@@ -193,7 +193,7 @@ class StageState:
 class JobState:
     """A job that is not over."""
 
-    __slots__ = ("is_paused", "order", "pending", "spec", "stages", "story", "unfinished")
+    __slots__ = ("is_paused", "order", "pending", "spec", "stages", "story", "turn", "unfinished")
 
     def __init__(self, spec: JobSpec, order: int, story: Story) -> None:
         self.spec = spec
@@ -202,6 +202,8 @@ class JobState:
         self.order = order
         #: How many attempts are under way that are waited for.
         self.pending = 0
+        #: When it was launched from last, as a count of launches.
+        self.turn = 0
         #: How many tasks of its stages are unfinished.
         self.unfinished = 0
         #: Whether nothing more of it is to be launched for now.
