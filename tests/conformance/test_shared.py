@@ -140,3 +140,11 @@ def test_what_comes_back_is_the_original(ctx: bndl.Context) -> None:
     seen, table = ctx.accumulator(0), ctx.broadcast(1)
     assert ctx.submit(lambda: (seen, table)).result(timeout=30) == (seen, table)
     assert pickle.loads(pickle.dumps(table)) is table
+
+
+def test_what_cannot_be_combined_is_not_forgotten(ctx: bndl.Context) -> None:
+    seen: Any = ctx.accumulator(0)
+    list(ctx.map(lambda number: seen.add("text" if number == 3 else 1), range(6)))
+    for _ in range(2):
+        with pytest.raises(UserError, match="cannot be combined"):
+            _ = seen.value

@@ -255,3 +255,15 @@ def test_a_task_runs_out_of_time(beside: Beside, function: Callable[[str], objec
     else:
         assert "test_stopping.py" in str(caught.value), "it shows where the task was"
     beside.check(survives=function in POLITE)
+
+
+def test_what_is_out_of_time_is_not_tried_again_on_a_worker_that_ends() -> None:
+    config = bndl.Config(cancel_grace=0.1)
+    with bndl.connect(workers=1, progress=False, config=config) as own:
+        own.await_workers(1)
+        job = bndl.Job("late", retry=bndl.Retry(attempts=3, on=TimeoutError), timeout=0.2)
+        job.stage(time.sleep, [30])
+        with pytest.raises(TaskFailed) as raised:
+            own.run(job)
+    assert [attempt.outcome for attempt in raised.value.attempts] == ["failed"] * 3
+    assert len({attempt.worker for attempt in raised.value.attempts}) == 3

@@ -148,7 +148,9 @@ class Settling:
                 continue
             told = task.outcome is not None  # its result was lost, and it was being made again
             if instruction.outcome is TaskOutcome.FAILED:
-                self._fail(stage, task, cause or _nowhere(instruction.reason))
+                if cause is None or instruction.reason:
+                    cause = _nowhere(instruction.reason, cause)
+                self._fail(stage, task, cause)
             elif not told:
                 task.end_cancelled(instruction.reason or "its job was cancelled or failed")
                 if instruction.reason:
@@ -254,7 +256,11 @@ class Settling:
                 execution.listener.tasks_settled(tasks)
 
 
-def _nowhere(reason: str) -> tuple[BaseException, str]:
-    """A task failed without an attempt to blame."""
+def _nowhere(reason: str, before: tuple[BaseException, str] | None) -> tuple[BaseException, str]:
+    """A task failed without an attempt to blame; ``before`` is how its last attempt ended, if there was one."""
     text = f"{reason or 'nothing is known of it'}. Allow a worker, or start one that it may use."
-    return NowhereToRun(text), text
+    error = NowhereToRun(text)
+    if before is not None:
+        error.__cause__ = before[0]
+        text = f"{text} Its last attempt: {before[1]}"
+    return error, text

@@ -129,6 +129,7 @@ class Accumulator(Generic[T]):
         self._combine = combine
         self._value = value
         self._collect = collect
+        self._error: Exception | None = None
         self._lock = threading.Lock()
 
     def add(self, value: T) -> None:
@@ -155,19 +156,28 @@ class Accumulator(Generic[T]):
         """All that was added by tasks that have succeeded, and on the driver.
 
         Raises:
-            UserError: the caller is not on the driver.
+            UserError: the caller is not on the driver, or something that was added cannot be combined with the rest.
         """
         if self._collect is None:
             text = "the value of an accumulator is known on the driver only; tasks can add() to it"
             raise UserError(text)
         self._collect()
         with self._lock:
+            if self._error is not None:
+                text = (
+                    f"something that a task added to {self!r} cannot be combined with the rest: "
+                    f"{type(self._error).__name__}: {self._error}. Add values of one kind."
+                )
+                raise UserError(text) from self._error
             return self._value
 
     def count(self, value: T) -> None:
-        """Take something into account, on the driver."""
+        """Take something into account, on the driver. What cannot be is told to whoever asks for the value."""
         with self._lock:
-            self._value = self._combine(self._value, value)
+            try:
+                self._value = self._combine(self._value, value)
+            except Exception as error:  # noqa: BLE001 - the user's function; it goes to whoever asks for the value
+                self._error = error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _find_accumulator, (*self._key, self._combine)

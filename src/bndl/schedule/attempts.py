@@ -265,7 +265,7 @@ class Attempts:
         """``exact``: the task was alone there. Then losses before, where it was not, were its doing too."""
         timeout = timeout_of(task)
         if timeout and self._scheduler.now - task.since >= timeout:
-            text = f"it took longer than its timeout of {timeout:g} s and could only be ended with its worker: {reason}"
+            text = f"it took longer than its timeout of {timeout:g} s, and ended with its worker: {reason}"
             self.note(task, worker, number, End.TIMED_OUT, text)
             self._fail_attempt(task, worker, has_twin=has_twin)
             return
