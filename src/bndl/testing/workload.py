@@ -58,6 +58,9 @@ class Drawn(NamedTuple):
 #: All calls of ``work`` in this process, to be cleared by whoever wants to know.
 effects: list[Effect] = []
 
+#: Seconds that an attempt may take of the stages that limit it: most take less, some take longer.
+_TIMEOUT = 1.2
+
 #: In how many attempts a task raises that always fails.
 _ALWAYS = 1000
 
@@ -115,6 +118,7 @@ class _Drawing:
             priority=generator.choice((None, None, 1)),
             max_failures=tolerated or None,
             speculate=generator.choice((None, None, True)),
+            timeout=generator.choice((None, None, _TIMEOUT)),
             locality=generator.choice((None, None, _locality(generator.randrange(5)))),
             **self._draw_order(),
         )

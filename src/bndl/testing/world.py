@@ -141,6 +141,7 @@ class World:
         trace: what happened: (virtual time, what, details...).
         workers: those that are alive, by name.
         cluster: what the driver said of its peers.
+        last_end: when a worker ended itself for the last time.
     """
 
     DRIVER = "driver"
@@ -165,6 +166,7 @@ class World:
         self.trace: list[tuple[float, str, Any]] = []
         self.workers: dict[str, SimulatedWorker] = {}
         self.cluster = Cluster(end=self._end)
+        self.last_end = 0.0
         self._concurrency = concurrency
         self._duration = duration
         self._is_stubborn = is_stubborn
@@ -222,6 +224,7 @@ class World:
     def _end_worker(self, name: str, reason: str, _where: str) -> None:
         """A worker ends itself, in order, and soon another one takes its place."""
         self._note("ended itself", (name, reason))
+        self.last_end = self.time.now()
         node = self.workers.pop(name)
         node.fabric.close()
         node.loop.kill()
