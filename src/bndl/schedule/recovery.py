@@ -8,23 +8,46 @@ what it misses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from bndl.schedule import gates
+from bndl.schedule import gates, instructions
 from bndl.schedule.state import Gate, StageState, TaskState
 from bndl.schedule.transitions import Cause, State
 
 if TYPE_CHECKING:
     from bndl.schedule.scheduler import Scheduler
 
-__all__ = ["is_at", "lose_results", "make_again"]
+__all__ = ["is_at", "lose_results", "make_again", "note_delivered"]
 
 
 def is_at(scheduler: Scheduler, task: int, worker: str) -> bool:
     """Whether the result of a task should be on a worker."""
     state = scheduler.tasks.get(task)
     return state is not None and state.available and state.worker is not None and state.worker.name == worker
+
+
+def note_delivered(scheduler: Scheduler, tasks: Sequence[int]) -> None:
+    """The driver has fetched results that were stored on workers, which need not keep them any longer."""
+    released: dict[str, list[int]] = {}
+    stages: dict[int, StageState] = {}
+    for number in tasks:
+        task = scheduler.tasks.get(number)
+        if task is None or not task.available or task.worker is None:
+            continue
+        released.setdefault(task.worker.name, []).append(number)
+        del task.worker.kept[number]
+        task.available = False
+        task.worker = None
+        stage = stages[task.stage.spec.stage] = task.stage
+        stage.unfinished -= 1
+        stage.job.unfinished -= 1
+        if stage.growing:
+            scheduler.forget(task)
+    for stage in stages.values():
+        scheduler.advance(stage)
+    for name, numbers in released.items():
+        scheduler.out.append(instructions.Release(name, tuple(numbers)))
 
 
 def lose_results(scheduler: Scheduler, lost: list[TaskState]) -> None:

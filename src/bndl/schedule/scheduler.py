@@ -313,25 +313,7 @@ class Scheduler:
     # Results
 
     def _on_results_delivered(self, event: events.ResultsDelivered) -> None:
-        released: dict[str, list[int]] = {}
-        stages: dict[int, StageState] = {}
-        for number in event.tasks:
-            task = self.tasks.get(number)
-            if task is None or not task.available or task.worker is None:
-                continue
-            released.setdefault(task.worker.name, []).append(number)
-            del task.worker.kept[number]
-            task.available = False
-            task.worker = None
-            stage = stages[task.stage.spec.stage] = task.stage
-            stage.unfinished -= 1
-            stage.job.unfinished -= 1
-            if stage.growing:
-                self.forget(task)
-        for stage in stages.values():
-            self.advance(stage)
-        for name, tasks in released.items():
-            self.out.append(instructions.Release(name, tuple(tasks)))
+        recovery.note_delivered(self, event.tasks)
 
     def _on_results_lost(self, event: events.ResultsLost) -> None:
         recovery.lose_results(
