@@ -98,6 +98,22 @@ def test_a_stage_that_is_finished_again_opens_nothing() -> None:
     assert scheduling.finish("a", succeeded(3))[1:] == [launch("a", 3, 4)]
 
 
+def test_a_stage_that_is_not_open_does_not_open_the_next_one() -> None:
+    """All its tasks are cancelled while it waits for the first stage, and the third stage comes after it."""
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    first, second = scheduling.stage(1), scheduling.stage(2)
+    scheduling.submit(first, second, scheduling.stage(1, after=(second.stage,)))
+    scheduling.cancel_tasks(2, 3)
+    assert scheduling.states(1, 2, 3, 4) == ["pending", "done", "done", "blocked"]
+    assert scheduling.finish("a", succeeded(1)) == [settle("a", 1, 1), launch("a", 3, 4)]
+
+
+def test_a_long_row_of_empty_stages_is_passed_without_a_deep_recursion() -> None:
+    scheduling = Scheduling()
+    assert scheduling.submit(*(scheduling.stage(0) for _ in range(1500))) == [finish(1)]
+
+
 def test_a_job_is_finished_when_the_results_that_are_made_again_are_there_too() -> None:
     """The consumer of task 1 that waits for it is not the last task that ends."""
     scheduling = Scheduling()

@@ -99,6 +99,15 @@ def test_other_jobs_take_the_slots_that_are_free() -> None:
     assert scheduling.join("a") == [launch("a", 2, 2)]
 
 
+def test_a_task_is_cancelled_once() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(2))
+    assert len(scheduling.cancel_tasks(2, 2)) == 1
+    assert scheduling.cancel_tasks(2) == []
+    assert scheduling.states(1, 2) == ["pending", "done"]
+
+
 def test_a_growing_job() -> None:
     scheduling = Scheduling()
     scheduling.join("a")

@@ -59,6 +59,15 @@ def test_a_task_that_came_later_does_not_make_it_wait_longer() -> None:
     assert scheduling.wake() == [launch("a", 1, (2, 2), (1, 2))]
 
 
+def test_the_next_best_worker_is_next() -> None:
+    scheduling = Scheduling()
+    for worker in "abcd":
+        scheduling.join(worker)
+    scheduling.submit(scheduling.stage(2, scores={"c": 2, "d": 1}))
+    running = {name: list(worker.running) for name, worker in scheduling.scheduler.workers.items()}
+    assert running == {"a": [], "b": [], "c": [1], "d": [2]}, "no task was measured yet, so none waits"
+
+
 def test_meanwhile_others_use_the_slot() -> None:
     scheduling = Scheduling()
     scheduling.join("a")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bndl.schedule import events
 from bndl.schedule.instructions import Instruction, Launch
-from tests.unit.scheduling import Scheduling, fail, launch, settle, succeeded
+from tests.unit.scheduling import Scheduling, fail, failed, launch, settle, succeeded
 
 
 def launches(instructions: list[Instruction]) -> list[Instruction]:
@@ -18,10 +18,10 @@ def lose_twice(scheduling: Scheduling) -> None:
         scheduling.lose("x")
 
 
-def emptied() -> Scheduling:
+def emptied(attempts: int = 1) -> Scheduling:
     """Task 1, and no other, is to get a worker for itself. Worker a is emptied for it: it has two slots and task 3."""
     scheduling = Scheduling()
-    scheduling.submit(scheduling.stage(1))
+    scheduling.submit(scheduling.stage(1, attempts=attempts))
     scheduling.submit(scheduling.stage(1))
     lose_twice(scheduling)
     scheduling.cancel(2)
@@ -49,6 +49,35 @@ def test_once_it_is_alone_all_three_losses_count() -> None:
 def test_an_empty_worker_that_joins_is_better_than_one_that_is_yet_to_be_emptied() -> None:
     scheduling = emptied()
     assert launches(scheduling.join("b")) == [launch("b", 1, (1, 3)), launch("a", 3, 5)]
+
+
+def test_it_has_it_even_if_another_task_came_to_wait_for_one() -> None:
+    """Worker a is emptied for task 1. Then task 2 is to get a worker too, and is the first in the queue."""
+    scheduling = Scheduling()
+    scheduling.submit(scheduling.stage(2))
+    scheduling.submit(scheduling.stage(1))
+    scheduling.join("x", 3)
+    scheduling.lose("x")
+    scheduling.join("x", 2)
+    scheduling.lose("x")
+    scheduling.cancel(2)
+    scheduling.handle(events.JobPaused(1))
+    scheduling.submit(scheduling.stage(9))
+    assert scheduling.join("a") == [launch("a", 3, 4)]
+    assert scheduling.join("b", 2) == [launch("b", 3, 5, 6)]
+    scheduling.handle(events.JobResumed(1))
+    assert scheduling.finish("b", succeeded(5))[1:] == [launch("b", 1, (2, 2))]
+    assert launches(scheduling.lose("b")) == []
+    assert scheduling.states(1, 2) == ["ready", "ready"]
+    assert scheduling.finish("a", succeeded(4))[1:] == [launch("a", 1, (1, 3))]
+
+
+def test_what_failed_there_is_tried_elsewhere_first() -> None:
+    scheduling = emptied(attempts=2)
+    scheduling.finish("a", succeeded(3))
+    scheduling.cancel(3)
+    assert launches(scheduling.join("b")) == []
+    assert scheduling.finish("a", failed(1, 3))[1:] == [launch("b", 1, (1, 4))]
 
 
 def test_nobody_waits_for_a_task_of_a_paused_job() -> None:

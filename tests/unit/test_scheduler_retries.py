@@ -45,6 +45,22 @@ def test_others_go_on_meanwhile() -> None:
     assert launch("a", 1, 2) in scheduling.finish("a", failed(1))
 
 
+def test_a_task_waits_for_its_time_and_for_its_inputs() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    first = scheduling.stage(1, kept=True)
+    retry = RetryRule(backoff=1.0, jitter=0.0)
+    scheduling.submit(first, scheduling.stage(1, {2: [first.tasks]}, attempts=2, retry=retry))
+    scheduling.finish("a", succeeded(1, stored=True))
+    scheduling.forget("a", 1)
+    assert launch("a", 1, (1, 2)) in scheduling.finish("a", failed(2))
+    scheduling.now = 2.0
+    assert scheduling.wake() == []
+    assert scheduling.states(1, 2) == ["pending", "blocked"]
+    scheduling.finish("a", succeeded(1, 2, stored=True))
+    assert scheduling.states(1, 2) == ["done", "pending"]
+
+
 def test_a_task_that_waits_for_its_time_may_be_cancelled() -> None:
     scheduling = Scheduling()
     scheduling.join("a")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bndl.schedule.instructions import Attempt, End, Launch, NoteAttempt
-from tests.unit.scheduling import Scheduling, abandon, failed, finish, launch, note, settle, succeeded
+from tests.unit.scheduling import Scheduling, abandon, fail, failed, finish, launch, note, settle, succeeded
 
 TWIN = (End.ABANDONED, "its twin was first")
 
@@ -113,6 +113,50 @@ def test_a_job_that_is_cancelled_abandons_both() -> None:
     abandoned = [each for each in scheduling.cancel(1) if each in (abandon("a", (4, 1)), abandon("b", (4, 2)))]
     assert len(abandoned) == 2
     assert scheduling.scheduler.pending == 0
+
+
+def test_a_straggler_waits_for_a_place() -> None:
+    """The only idle slot is on its own worker, until another worker joins."""
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    scheduling.submit(scheduling.stage(4, speculate=True))
+    for task in (1, 2, 3):
+        scheduling.now += 1.0
+        scheduling.finish("a", succeeded(task))
+    scheduling.now = 10.0
+    assert scheduling.wake() == []
+    scheduling.now = 20.0
+    assert twin("b", 4, 2) in scheduling.join("b")
+
+
+def test_the_place_that_the_user_prefers() -> None:
+    scheduling = straggling(scores={"a": 5, "c": 2, "d": 1, "e": -1})
+    for worker in "decf":
+        scheduling.join(worker)
+    scheduling.now = 10.0
+    assert scheduling.wake() == [twin("c", 4, 2)]
+
+
+def test_a_suspect_gets_no_second_attempt() -> None:
+    scheduling = Scheduling()
+    scheduling.submit(scheduling.stage(4, speculate=True))
+    scheduling.join("a", 4)
+    scheduling.finish("a", succeeded(1), succeeded(2), succeeded(3))
+    scheduling.lose("a")
+    scheduling.join("b")
+    scheduling.join("c")
+    scheduling.now = 100.0
+    assert [each for each in scheduling.wake() if isinstance(each, Launch)] == []
+
+
+def test_what_uses_up_a_budget_abandons_the_other_attempt() -> None:
+    """Its worker is lost, and that was its own doing."""
+    scheduling = straggling(losses=1)
+    scheduling.now = 10.0
+    assert scheduling.wake() == [twin("b", 4, 2)]
+    instructions = scheduling.lose("a")
+    assert abandon("b", (4, 2)) in instructions
+    assert fail(1, 4, 2) in instructions
 
 
 def test_a_straggler_whose_inputs_are_lost_gets_no_twin() -> None:

@@ -8,6 +8,7 @@ the least under way goes first, and takes its share. A task that prefers some wo
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from bndl.schedule import gates
@@ -104,7 +105,7 @@ class Launcher:
         """Launch ready tasks wherever there is room. ``due`` is when tasks come back that wait for a time."""
         self._due = due
         self._fail_forbidden()
-        for worker in self._quarantine.release(lambda stage: not stage.job.is_paused and self._allowed(stage) > 0):
+        for worker in self._quarantine.release(self._may_launch, self._version):
             self.consider(worker)
         if self._stages and self._candidates:
             self._fill_all()
@@ -214,6 +215,9 @@ class Launcher:
         for worker, count in allot(workers, tasks, ahead):
             self._launch(stage, group, worker, count, locality)
 
+    def _may_launch(self, stage: StageState) -> bool:
+        return not stage.job.is_paused and self._allowed(stage) > 0
+
     def _allowed(self, stage: StageState) -> int:
         """How many more tasks of a stage may be under way."""
         allowed = len(stage.ready)
@@ -228,15 +232,19 @@ class Launcher:
 
     def _fill_alone(self, stage: StageState, group: Group, tasks: int) -> None:
         """Launch at most ``tasks`` tasks, each on a worker of its own."""
+        for task in self._quarantine.find_served():  # first, or they would wait behind one for which there is no worker
+            if task.group is group:
+                group.tasks.remove(task)
+                group.tasks.appendleft(task)
         for _ in range(tasks):
             worker = self._quarantine.find_worker(group.tasks[0], group, self._version)
             if worker is None:
                 self._touched.update(self._quarantine.reserved)
                 return
             # Reserved workers have no free slot for anyone, but this one is empty.
-            worker.reserved_for, task = None, worker.reserved_for
+            worker.reserved_for, owner = None, worker.reserved_for
             self._launch(stage, group, worker, 1, Locality.ANY)
-            worker.reserved_for = task
+            worker.reserved_for = owner
             self._touched[worker.name] = worker
 
     def _fill_elsewhere(self, stage: StageState, group: Group) -> None:
@@ -253,9 +261,13 @@ class Launcher:
         ahead = 0 if group.waits else tasks_ahead(stage, self._slots)
         room = min(sum(worker.free * (1 + ahead) for worker in others), self._allowed(stage))
         late = group.count_late(bound, self._scheduler.now, room)
-        for worker, count in allot(others, late, ahead) if late else ():
-            self._launch(stage, group, worker, count, Locality.OTHER if group.scores else Locality.ANY)
-        if late < room and group.tasks:
+        is_rest = late < room
+        ranked = sorted(others, key=lambda worker: group.rank(worker.name), reverse=True)
+        for _, equal in groupby(ranked, key=lambda worker: group.rank(worker.name)):
+            for worker, count in allot(equal, late, ahead) if late else ():
+                late -= count
+                self._launch(stage, group, worker, count, Locality.OTHER if group.scores else Locality.ANY)
+        if is_rest and group.tasks:
             self._wake_at(group.oldest + bound)
 
     def _launch(self, stage: StageState, group: Group, worker: WorkerState, count: int, locality: Locality) -> None:
@@ -297,17 +309,20 @@ class Launcher:
                 self._speculator.watch(stage)
 
     def _fail_forbidden(self) -> None:
-        """Tasks that none of the workers may run fail at once."""
+        """Tasks that none of the workers may run fail at once, and those that are ready because of that as well."""
+        while any(self._fail_forbidden_of(stage) for stage in list(self._stages.values())):
+            pass
+
+    def _fail_forbidden_of(self, stage: StageState) -> bool:
+        """Returns whether any task has failed."""
         workers = self.open_workers
-        if not workers:
-            return
-        for stage in list(self._stages.values()):
-            if not stage.scores and not stage.task_scores:
-                continue
-            for group in list(stage.ready.groups.values()):
-                if not group.is_plain and not group.best(workers, self._version):
-                    listed = ", ".join(f"{name} (score {group.scores[name]})" for name in workers)
-                    for task in list(group.tasks):
-                        if task.state is State.READY:
-                            stage.ready.remove(task)
-                            self._scheduler.fail(task, Cause.FORBIDDEN, f"its locality forbids all workers: {listed}")
+        if not workers or (not stage.scores and not stage.task_scores):
+            return False
+        forbidden = [group for group in stage.ready.groups.values() if not group.best(workers, self._version)]
+        for group in forbidden:
+            listed = ", ".join(f"{name} (score {group.scores[name]})" for name in workers)
+            for task in list(group.tasks):
+                if task.state is State.READY:
+                    stage.ready.remove(task)
+                    self._scheduler.fail(task, Cause.FORBIDDEN, f"its locality forbids all workers: {listed}")
+        return bool(forbidden)

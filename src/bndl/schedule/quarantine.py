@@ -40,17 +40,17 @@ class Quarantine:
         """A worker leaves, or is gone."""
         self.reserved.pop(worker.name, None)
 
-    def release(self, may_launch: Callable[[StageState], bool]) -> list[WorkerState]:
+    def release(self, may_launch: Callable[[StageState], bool], version: int) -> list[WorkerState]:
         """Give back the workers that no task waits for or has any more; returns which.
 
-        A task that may not be launched now does not wait, nor one that finds an empty worker elsewhere.
+        A task that may not be launched now does not wait, nor one that finds a better worker that is empty.
         """
         released = []
         for name, worker in list(self.reserved.items()):
             task = worker.reserved_for
             waits = task is not None and task.state is State.READY and may_launch(task.stage)
-            if waits and worker.load:
-                waits = not any(self._is_free_for(task, other) for other in self._scheduler.workers.values())
+            if waits and task is not None and task.group is not None:
+                waits = not self._finds_better(task.group, worker, version)
             has_it = task is not None and task.state is State.PENDING and worker.running.get(task.id) is task
             if not waits and not has_it:
                 worker.reserved_for = None
@@ -58,17 +58,30 @@ class Quarantine:
                 released.append(worker)
         return released
 
-    def _is_free_for(self, task: TaskState | None, worker: WorkerState) -> bool:
-        """Whether a worker is empty, and a task may have it."""
-        group = None if task is None else task.group
-        return not worker.load and worker.reserved_for is None and group is not None and group.allows(worker.name)
+    def _finds_better(self, group: Group, worker: WorkerState, version: int) -> bool:
+        """Whether there is an empty worker that tasks would rather have."""
+        workers = self._staying()
+        best = group.best(workers, version)
+        if not worker.load and worker.name in best:
+            return False
+        names = workers if worker.load else best
+        empty = [name for name in names if not workers[name].load and workers[name].reserved_for is None]
+        return any(group.allows(name) for name in empty)
+
+    def _staying(self) -> dict[str, WorkerState]:
+        return {name: worker for name, worker in self._scheduler.workers.items() if not worker.is_draining}
+
+    def find_served(self) -> list[TaskState]:
+        """The tasks whose workers are empty now."""
+        owners = [worker.reserved_for for worker in self.reserved.values() if not worker.load]
+        return [task for task in owners if task is not None]
 
     def find_worker(self, task: TaskState, group: Group, version: int) -> WorkerState | None:
         """An empty worker for a task, which is reserved for it then. If there is none, one is emptied."""
         for worker in self.reserved.values():
             if worker.reserved_for is task:
                 return worker if not worker.load else None
-        workers = {name: worker for name, worker in self._scheduler.workers.items() if not worker.is_draining}
+        workers = self._staying()
         best = group.best(workers, version)
         allowed = [worker for name, worker in workers.items() if group.allows(name) and worker.reserved_for is None]
         if not allowed:

@@ -74,8 +74,8 @@ class Group:
         """
         if version != self._version:
             allowed = [worker for worker in workers if self.allows(worker)]
-            highest = max(map(self._rank, allowed), default=(False, 0))
-            self._best = {worker: None for worker in allowed if self._rank(worker) == highest}
+            highest = max(map(self.rank, allowed), default=(False, 0))
+            self._best = {worker: None for worker in allowed if self.rank(worker) == highest}
             self._version = version
         return self._best
 
@@ -98,7 +98,8 @@ class Group:
         self.oldest = oldest
         return count
 
-    def _rank(self, worker: str) -> tuple[bool, int]:
+    def rank(self, worker: str) -> tuple[bool, int]:
+        """How much a worker is wanted: the higher, the more."""
         return worker not in self.avoid, self.scores.get(worker, 0)
 
 

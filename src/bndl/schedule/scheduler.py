@@ -210,16 +210,20 @@ class Scheduler:
         job = stage.job
         if not stage.is_finished or job.spec.job not in self.jobs:
             return
-        if not stage.has_passed:
-            stage.has_passed = True
-            for follower in stage.followers:
+        finished = [stage]
+        while finished:
+            each = finished.pop()
+            if each.has_passed or not each.is_open or not each.is_finished:
+                continue
+            each.has_passed = True
+            for follower in each.followers:
                 follower.waits -= 1
                 if not follower.waits:
                     follower.is_open = True
+                    finished.append(follower)
                     for task in follower.tasks.values():
                         self.unblock(task)
-                    self.advance(follower)
-        if job.spec.job in self.jobs and not job.unfinished and all(each.is_finished for each in job.stages):
+        if not job.unfinished and all(each.is_finished for each in job.stages):
             self._end(job, TaskOutcome.SUCCEEDED)
 
     def _end(self, job: JobState, outcome: TaskOutcome, *, failed: int = -1, reason: str = "") -> None:
@@ -266,7 +270,7 @@ class Scheduler:
             self._end(stage.job, TaskOutcome.FAILED, failed=task.id)
 
     def _on_tasks_cancelled(self, event: events.TasksCancelled) -> None:
-        tasks = [self.tasks[number] for number in event.tasks if number in self.tasks]
+        tasks = [self.tasks[number] for number in dict.fromkeys(event.tasks) if number in self.tasks]
         self._cancel([task for task in tasks if task.state is not State.DONE], event.reason)
 
     def _cancel(self, tasks: Iterable[TaskState], reason: str) -> None:

@@ -64,31 +64,43 @@ class Speculator:
         """Launch second attempts on idle slots. Returns on which workers."""
         used: list[WorkerState] = []
         earliest = math.inf
+        now = self._scheduler.now
         for number, stage in self._stages.items():
             slow = threshold(stage)
             if slow is None or stage.ready or not stage.pending:
                 continue
             look = self._looks.get(number, 0.0)
-            if look <= self._scheduler.now:
-                look = self._looks[number] = self._look(stage, slow, idle, used)
+            if look <= now:
+                look, is_waiting = self._look(stage, slow, idle, used)
+                # A straggler that finds no place is not a matter of time, but of what happens next.
+                self._looks[number] = min(look, now + slow) if is_waiting else look
             earliest = min(earliest, look)
         self.next_look = None if math.isinf(earliest) else earliest
         return used
 
-    def _look(self, stage: StageState, slow: float, idle: Mapping[str, WorkerState], used: list[WorkerState]) -> float:
-        """Launch second attempts of what is slow by now. Returns when more can be slow at the earliest."""
+    def _look(
+        self, stage: StageState, slow: float, idle: Mapping[str, WorkerState], used: list[WorkerState]
+    ) -> tuple[float, bool]:
+        """Launch second attempts of what is slow by now.
+
+        Returns:
+            When more can be slow at the earliest, and whether there is a straggler that finds no place.
+        """
         now = self._scheduler.now
         earliest = math.inf
+        is_waiting = False
         for task in self._executing(stage):
             due = task.since + slow
             if due > now:
                 earliest = min(earliest, due)
-            elif self._is_allowed(stage):
-                place = self._find_place(task, idle)
-                if place is not None:
-                    self._launch(task, place)
-                    used.append(place)
-        return earliest
+                continue
+            place = self._find_place(task, idle) if self._is_allowed(stage) else None
+            if place is None:
+                is_waiting = True
+            else:
+                self._launch(task, place)
+                used.append(place)
+        return earliest, is_waiting
 
     def _executing(self, stage: StageState) -> Iterator[TaskState]:
         """The tasks of a stage that are certainly executing, and only once, and whose inputs are still there."""
@@ -114,11 +126,14 @@ class Speculator:
         return not stage.job.is_paused and all(not limit or pending < limit for limit, pending in limits)
 
     def _find_place(self, task: TaskState, idle: Mapping[str, WorkerState]) -> WorkerState | None:
+        """An idle worker that is better than the other idle ones, by the user's scores."""
         scores = task.stage.task_scores.get(task.id, task.stage.scores)
-        for name, worker in idle.items():
-            if worker is not task.worker and worker.free > 0 and name not in task.avoid and scores.get(name, 0) >= 0:
-                return worker
-        return None
+        places = [
+            worker
+            for name, worker in idle.items()
+            if worker is not task.worker and worker.free > 0 and name not in task.avoid and scores.get(name, 0) >= 0
+        ]
+        return max(places, key=lambda worker: scores.get(worker.name, 0), default=None)
 
     def _launch(self, task: TaskState, worker: WorkerState) -> None:
         scheduler = self._scheduler
