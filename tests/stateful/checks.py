@@ -19,32 +19,37 @@ from bndl.schedule.instructions import (
 from bndl.schedule.launching import PLACE_PATIENCE
 from bndl.schedule.placement import LOOKAHEAD, MOST_AHEAD
 from bndl.schedule.rebalancing import PATIENCE
+from bndl.schedule.speculation import SLOW
 from bndl.schedule.transitions import State
 from tests.stateful.facts import Foreseen, Held, Phase, Task, Worker
-from tests.stateful.model import Model
 from tests.stateful.strategies import BITS
+from tests.stateful.world import World
 
-__all__ = ["check_idle_slots", "check_states", "follow", "waits_for_time"]
+__all__ = ["TINY", "check_idle_slots", "check_states", "follow", "waits_for_time"]
 
 #: Times are sums of floats.
 TINY = 1e-9
 
 
-def follow(model: Model, foreseen: Foreseen, instructions: Sequence[Instruction]) -> None:
+def follow(world: World, foreseen: Foreseen, instructions: Sequence[Instruction]) -> None:
     """Hold instructions against what was foreseen, and tell the model what was launched."""
     told = Foreseen()
+    launched = []
     for each in instructions:
         match each:
             case Launch(worker, stage, attempts):
                 for attempt in attempts:
-                    _launch(model, worker, stage, attempt)
+                    task = world.tasks[attempt.task]
+                    assert task.stage.spec.stage == stage
+                    launched.append((task, worker, world.workers[worker].free > 0))
+                    _launch(world, world.workers[worker], task, attempt)
             case TakeBack(worker, attempts):
-                _take_back(model, model.workers[worker], attempts)
+                _take_back(world, world.workers[worker], attempts)
             case _:
                 _note(told, each)
     for name, expected in vars(foreseen).items():
         assert getattr(told, name) == expected, name
-    _check_places(model, [each for each in instructions if isinstance(each, Launch)])
+    _check_choices(world, launched)
 
 
 def _note(told: Foreseen, instruction: Instruction) -> None:
@@ -62,132 +67,165 @@ def _note(told: Foreseen, instruction: Instruction) -> None:
             told.finished[job, outcome, task] += 1
 
 
-def _launch(model: Model, name: str, stage: int, attempt: Attempt) -> None:
-    worker = model.workers[name]
-    task = model.tasks[attempt.task]
-    assert task.stage.spec.stage == stage
-    assert model.state_of(task) is State.READY, f"task {task.number} is launched and was not ready"
-    assert attempt.number > task.attempt, f"attempt {attempt.number} of task {task.number} is launched again"
+# What is launched
+
+
+def _launch(world: World, worker: Worker, task: Task, attempt: Attempt) -> None:
+    if attempt.twin:
+        _check_twin(world, worker, task)
+    else:
+        assert world.state_of(task) is State.READY, f"task {task.number} is launched and was not ready"
+    assert attempt.number > task.given, f"attempt {attempt.number} of task {task.number} is launched again"
+    task.given = attempt.number
     sources = {place: set(numbers) for place, numbers in attempt.sources}
-    assert sources == model.sources_of(task)
+    assert sources == world.sources_of(task)
     assert sum(len(numbers) for _, numbers in attempt.sources) == len(task.inputs), "each input is named once"
+    assert not task.stage.job.is_paused
+    assert world.rank(task, worker.name)[1] >= 0, f"task {task.number} is launched on {worker.name}, which is forbidden"
     is_free = worker.free > 0
-    assert not task.is_isolated or not worker.held, f"task {task.number} was to have {name} for itself"
-    assert not _is_isolating(model, worker), f"{name} was to have nothing but {worker.held}"
+    assert not task.is_isolated or not worker.held, f"task {task.number} was to have {worker.name} for itself"
+    assert not _is_isolating(world, worker), f"{worker.name} was to have nothing but {worker.held}"
     if not worker.held:
-        worker.heard = model.now
+        worker.heard = world.now
+    if not attempt.twin:
+        task.attempt = attempt.number
+        task.launched = world.now
     task.phase = Phase.RUNNING
-    task.attempt = attempt.number
-    task.worker = name
+    task.running[attempt.number] = worker.name
     task.ready_since = None
     asked = [(number, place) for place, numbers in attempt.sources for number in numbers if place]
-    worker.held[task.number, task.attempt] = Held(asked, into_free_slot=is_free)
+    worker.held[task.number, attempt.number] = Held(asked, into_free_slot=is_free)
     if not is_free:
-        _check_queued(model, worker, task)
-    for limit, pending in _limits(task):
-        assert not limit or pending <= limit, f"task {task.number} is launched over a limit of {limit}"
+        _check_queued(world, worker, task)
+    assert world.room(task.stage) >= 0, f"task {task.number} is one too many under way"
 
 
-def _limits(task: Task) -> Iterator[tuple[int, int]]:
-    """What limits how many may be under way, and how many are."""
-    job = task.stage.job
-    yield task.stage.spec.concurrency, task.stage.pending
-    yield job.spec.concurrency, job.pending
+def _check_twin(world: World, worker: Worker, task: Task) -> None:
+    """A second attempt is for stragglers, when there is nothing else to do."""
+    stage = task.stage
+    assert stage.spec.speculate
+    assert len(task.running) == 1
+    assert worker.name not in task.running.values()
+    assert worker.free > 0
+    assert not any(world.is_missing(number) for number in task.inputs)
+    assert stage.seconds is not None
+    assert world.now - task.launched >= SLOW * stage.seconds[0] - TINY
+    assert 2 * stage.measured >= len(stage.tasks)
+    assert all(world.state_of(each) is not State.READY for each in stage.tasks.values())
 
 
-def _check_places(model: Model, launches: Iterable[Launch]) -> None:
-    """Nothing is launched where it failed while another worker has a slot for it."""
-    idle = {worker.name for worker in model.workers.values() if worker.free > 0}
-    empty = {worker.name for worker in model.workers.values() if not worker.held}
-    for each in launches:
-        for attempt in each.attempts:
-            task = model.tasks[attempt.task]
-            better = (empty if task.is_isolated else idle) - task.avoids
-            assert each.worker not in task.avoids or not better, f"task {task.number} is back on {each.worker}"
-
-
-def _check_queued(model: Model, worker: Worker, task: Task) -> None:
-    """A task was launched in advance: that is for short tasks, and not where a suspect is."""
-    suspects = [number for number, _ in worker.held if number in model.tasks and model.tasks[number].is_suspect]
+def _check_queued(world: World, worker: Worker, task: Task) -> None:
+    """A task was launched in advance: that is for short tasks without a timeout, and not where a suspect is."""
+    suspects = [number for number, _ in worker.held if number in world.tasks and world.tasks[number].is_suspect]
     assert not suspects, f"task {task.number} is queued on {worker.name} with the suspects {suspects}"
+    assert not task.stage.spec.timeout, f"the time of task {task.number} runs while it is queued"
     assert task.stage.seconds is not None, f"task {task.number} is queued although its stage was not measured"
     ahead = int(LOOKAHEAD / max(task.stage.seconds[0], LOOKAHEAD / MOST_AHEAD))
     assert len(worker.held) <= worker.concurrency * (1 + ahead), f"too much is queued on {worker.name}"
 
 
-def _take_back(model: Model, worker: Worker, attempts: Sequence[tuple[int, int]]) -> None:
+def _check_choices(world: World, launched: Iterable[tuple[Task, str, bool]]) -> None:
+    """A better worker was not free, and no task that is more urgent is left."""
+    tasks = list(_launchable(world))
+    emptied = sum(task.is_isolated for task in tasks)
+    plain = [task for task in tasks if not (task.is_isolated or task.avoids or world.preference(task)[0])]
+    for task, name, is_free in launched:
+        idle = [each for each in _idle(world) if not (task.is_isolated and each.held)]
+        others = [each for each in idle if _allows(world, task, each) and each.name not in task.running.values()]
+        better = [each.name for each in others if world.rank(task, each.name) > world.rank(task, name)]
+        assert len(better) <= emptied, f"task {task.number} is on {name}, but {', '.join(better)} would be better"
+        if is_free and not task.is_isolated:
+            urgent = [each.number for each in plain if each.priority > task.priority]
+            assert not urgent, f"task {task.number} is launched, but {urgent} are more urgent"
+
+
+def _take_back(world: World, worker: Worker, attempts: Sequence[tuple[int, int]]) -> None:
     assert worker.asked is None, f"{worker.name} is asked again before it has answered"
     assert attempts
     assert set(attempts) <= set(worker.held)
     assert worker.free < 0, f"{worker.name} is asked although nothing is queued there"
-    assert model.now - worker.heard >= PATIENCE - TINY, f"{worker.name} is asked although it was heard lately"
-    assert any(each.free > 0 for each in model.workers.values()), "attempts are taken back for nobody"
+    assert world.now - worker.heard >= PATIENCE - TINY, f"{worker.name} is asked although it was heard lately"
+    assert any(each.free > 0 for each in world.workers.values()), "attempts are taken back for nobody"
     worker.asked = list(attempts)
 
 
-def check_states(model: Model, scheduler: Scheduler) -> None:
+# What is so after each event
+
+
+def check_states(world: World, scheduler: Scheduler) -> None:
     """The scheduler knows what there is, and each task is in the state that it must be in."""
-    assert set(scheduler.tasks) == set(model.tasks)
-    assert set(scheduler.jobs) == set(model.jobs)
-    assert set(scheduler.workers) == set(model.workers)
-    for number, task in model.tasks.items():
-        state = model.state_of(task)
+    assert set(scheduler.tasks) == set(world.tasks)
+    assert set(scheduler.jobs) == set(world.jobs)
+    assert set(scheduler.workers) == set(world.workers)
+    for number, task in world.tasks.items():
+        state = world.state_of(task)
         assert scheduler.tasks[number].state is state, f"task {number} must be {state}"
         if state is not State.READY:
             task.ready_since = None
         elif task.ready_since is None:
-            task.ready_since = model.now
+            task.ready_since = world.now
 
 
-def check_idle_slots(model: Model) -> None:
+def check_idle_slots(world: World) -> None:
     """No slot is idle while a task could be there.
 
     Only a task that gets a worker for itself may keep idle slots from others, while that worker is emptied.
     """
-    tasks = list(_launchable(model))
+    tasks = list(_launchable(world))
     isolated = [task for task in tasks if task.is_isolated]
-    empty = [worker.name for worker in model.workers.values() if not worker.held]
-    assert not isolated or not empty, f"task {isolated[0].number} is not launched, but {empty[0]} is empty"
+    for task in isolated:
+        empty = [worker.name for worker in world.workers.values() if not worker.held and _allows(world, task, worker)]
+        assert not empty, f"task {task.number} is not launched, but {empty} are empty"
     for task in tasks:
-        places = _places(model, task)
-        assert task.is_isolated or len(places) <= len(isolated), (
-            f"task {task.number} is not launched on one of {places}"
-        )
+        places = _places(world, task)
+        assert task.is_isolated or len(places) <= len(isolated), f"task {task.number} is not launched at {places}"
 
 
-def _launchable(model: Model) -> Iterator[Task]:
-    for task in model.tasks.values():
-        is_allowed = all(not limit or pending < limit for limit, pending in _limits(task))
-        if is_allowed and model.state_of(task) is State.READY:
-            yield task
+def _launchable(world: World) -> Iterator[Task]:
+    for stage in world.stages.values():
+        if not stage.job.is_paused and world.room(stage) > 0:
+            yield from (task for task in stage.tasks.values() if world.state_of(task) is State.READY)
 
 
-def _idle(model: Model) -> list[Worker]:
-    return [worker for worker in model.workers.values() if worker.free > 0 and not _is_isolating(model, worker)]
+def _allows(world: World, task: Task, worker: Worker) -> bool:
+    return world.rank(task, worker.name)[1] >= 0
 
 
-def _is_isolating(model: Model, worker: Worker) -> bool:
+def _idle(world: World) -> list[Worker]:
+    return [worker for worker in world.workers.values() if worker.free > 0 and not _is_isolating(world, worker)]
+
+
+def _is_isolating(world: World, worker: Worker) -> bool:
     """Whether a worker has a task that got it for itself."""
-    return any(not held.is_abandoned and model.tasks[number].is_isolated for (number, _), held in worker.held.items())
+    return any(not held.is_abandoned and world.tasks[number].is_isolated for (number, _), held in worker.held.items())
 
 
-def _places(model: Model, task: Task) -> list[str]:
+def _places(world: World, task: Task) -> list[str]:
     """The idle workers where a task would have to be by now."""
-    best = model.workers.keys() - task.avoids or model.workers.keys()
-    patience = PLACE_PATIENCE * task.stage.seconds[1] if task.stage.seconds else 0.0
-    has_waited = model.now - (task.ready_since or model.now) > patience + TINY
-    return [worker.name for worker in _idle(model) if worker.name in best or has_waited]
+    allowed = [worker for worker in world.workers.values() if _allows(world, task, worker)]
+    best = max((world.rank(task, worker.name) for worker in allowed), default=None)
+    may_wait = world.preference(task)[1] and world.now - (task.ready_since or world.now) <= _patience(task) + TINY
+    idle = [worker.name for worker in _idle(world) if worker in allowed]
+    return [name for name in idle if world.rank(task, name) == best or not may_wait]
 
 
-def waits_for_time(model: Model) -> list[str]:
-    """What only the time will bring about: why an alarm must be set."""
-    tasks = list(_launchable(model))
-    if len(_idle(model)) <= sum(task.is_isolated for task in tasks):
-        return []
-    reasons = [f"task {task.number} waits for a better worker" for task in tasks if not task.is_isolated]
-    reasons += [
-        f"attempts are queued on {worker.name} while slots are idle"
-        for worker in model.workers.values()
-        if worker.asked is None and any(not worker.held[key].is_abandoned for key in worker.queued)
-    ]
-    return reasons
+def _patience(task: Task) -> float:
+    """For how long a task may wait for a better worker, at the longest."""
+    return PLACE_PATIENCE * task.stage.seconds[1] if task.stage.seconds else 0.0
+
+
+def waits_for_time(world: World) -> Iterator[tuple[str, float]]:
+    """What only the time will bring about, and when at the latest."""
+    for task in world.tasks.values():
+        if task.phase is Phase.WAITING and task.not_before > world.now:
+            yield f"task {task.number} waits for its time", task.not_before
+    tasks = list(_launchable(world))
+    idle = _idle(world)
+    if len(idle) <= sum(task.is_isolated for task in tasks):
+        return
+    for task in tasks:
+        if not task.is_isolated and any(_allows(world, task, worker) for worker in idle):
+            yield f"task {task.number} waits for a better worker", (task.ready_since or 0.0) + _patience(task)
+    for worker in world.workers.values():
+        if worker.asked is None and any(not worker.held[key].is_abandoned for key in worker.queued):
+            yield f"attempts are queued on {worker.name} while slots are idle", worker.heard + PATIENCE

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from enum import Enum
 
-from bndl.schedule.events import JobSpec, StageSpec
+from bndl.schedule.events import JobSpec, RetryRule, StageSpec
 from bndl.schedule.instructions import End, TaskOutcome
 
 __all__ = ["Foreseen", "Held", "Job", "Phase", "Stage", "Task", "Worker", "is_over"]
@@ -65,12 +66,21 @@ class Task:
         self.number = number
         self.stage = stage
         self.inputs = {each for ranges in spec.inputs.get(number, ()) for each in ranges}
+        #: The tasks that must have succeeded before, once.
+        self.order = {each for ranges in spec.order.get(number, ()) for each in ranges}
         self.phase = Phase.WAITING
-        #: The attempt that counts, and its worker, while it runs. Otherwise the number of the last one.
+        #: The attempts that count and the workers that have them, in the order in which they were launched.
+        self.running: dict[int, str] = {}
+        #: The first of them, or the last one that there was.
         self.attempt = 0
-        self.worker: str | None = None
-        #: Which worker has its result.
+        #: The highest number that an attempt has had.
+        self.given = 0
+        #: When it was launched the last time, a second attempt beside it not counted.
+        self.launched = 0.0
+        #: Which worker has its result, and how large that is.
         self.place: str | None = None
+        self.size = 0
+        self.has_succeeded = False
         self.failures = 0
         self.losses = 0
         self.misses = 0
@@ -78,6 +88,8 @@ class Task:
         self.doubts = 0
         #: Workers where it failed or missed inputs: another one first.
         self.avoids: set[str] = set()
+        #: When it may be launched again.
+        self.not_before = 0.0
         #: Since when it could be launched, for as long as it can.
         self.ready_since: float | None = None
 
@@ -94,6 +106,18 @@ class Task:
     def attempts(self) -> int:
         return self.stage.spec.task_attempts.get(self.number, self.stage.spec.attempts)
 
+    @property
+    def retry(self) -> RetryRule:
+        return self.stage.spec.task_retries.get(self.number, self.stage.spec.retry)
+
+    @property
+    def priority(self) -> int:
+        return self.stage.spec.task_priorities.get(self.number, self.stage.spec.priority)
+
+    @property
+    def scores(self) -> Mapping[str, int]:
+        return self.stage.task_scores.get(self.number, self.stage.scores)
+
 
 class Stage:
     """A stage."""
@@ -102,23 +126,30 @@ class Stage:
         self.spec = spec
         self.job = job
         self.tasks = {number: Task(number, self) for number in spec.tasks}
+        #: The stages that must have been finished once before it is open.
+        self.before = [each for each in job.stages if spec.after is None or each.spec.stage in spec.after]
         self.is_growing = spec.growing
         #: How many tasks it has had.
         self.size = len(spec.tasks)
         #: Whether it was finished once: stages after it stay open when its results are made again.
         self.has_passed = False
+        self.failed = 0
         #: The least and the most that an attempt took.
         self.seconds: tuple[float, float] | None = None
+        #: How many were measured.
+        self.measured = 0
+        self.scores = spec.scores
+        self.task_scores = spec.task_scores
 
     @property
     def is_open(self) -> bool:
-        stages = self.job.stages
-        return all(stage.has_passed for stage in stages[: stages.index(self)])
+        return all(stage.has_passed for stage in self.before)
 
     def measure(self, seconds: float) -> None:
         """An attempt took so long."""
         least, most = self.seconds or (seconds, seconds)
         self.seconds = min(least, seconds), max(most, seconds)
+        self.measured += 1
 
     @property
     def is_finished(self) -> bool:
@@ -126,7 +157,7 @@ class Stage:
 
     @property
     def pending(self) -> int:
-        return sum(task.phase is Phase.RUNNING for task in self.tasks.values())
+        return sum(len(task.running) for task in self.tasks.values())
 
 
 class Job:
@@ -134,8 +165,10 @@ class Job:
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
+        self.is_paused = False
         self.stages: list[Stage] = []
-        self.stages += [Stage(stage, self) for stage in spec.stages]
+        for stage in spec.stages:
+            self.stages.append(Stage(stage, self))
 
     @property
     def pending(self) -> int:

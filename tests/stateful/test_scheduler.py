@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import settings
@@ -12,10 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from bndl.schedule import Scheduler, events, invariants
 from bndl.schedule.events import Kind
 from bndl.schedule.instructions import WakeAt
-from tests.stateful.checks import check_idle_slots, check_states, follow, waits_for_time
+from tests.stateful.checks import TINY, check_idle_slots, check_states, follow, waits_for_time
 from tests.stateful.facts import Worker
 from tests.stateful.model import Model
-from tests.stateful.strategies import BITS, Ending, JobPlan, endings, jobs, workers
+from tests.stateful.strategies import BITS, Ending, JobPlan, endings, jobs, scores, workers
+from tests.stateful.world import World
 from tests.unit.scheduling import Ended
 
 #: How many jobs there are at the same time.
@@ -27,8 +28,7 @@ class Cluster(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = Scheduler()
-        self.model = Model()
+        self.be_limited(0)
         self.now = 0.0
         #: When the scheduler wants to be woken.
         self.alarm: float | None = None
@@ -41,6 +41,12 @@ class Cluster(RuleBasedStateMachine):
         self.past: list[tuple[str, int, int]] = []
         self.is_broken = False
 
+    def be_limited(self, concurrency: int) -> None:
+        """So much may be under way, of all jobs together."""
+        self.scheduler = Scheduler(concurrency=concurrency)
+        self.world = World(concurrency)
+        self.model = Model(self.world)
+
     def handle(self, event: events.Event) -> None:
         """The one way in. Everything is checked here."""
         self.is_broken = True
@@ -49,19 +55,20 @@ class Cluster(RuleBasedStateMachine):
         foreseen = self.model.foresee(event, self.now)
         instructions = self.scheduler.handle(event, self.now)
         invariants.check(self.scheduler)
-        follow(self.model, foreseen, instructions)
-        check_states(self.model, self.scheduler)
-        check_idle_slots(self.model)
+        follow(self.world, foreseen, instructions)
+        check_states(self.world, self.scheduler)
+        check_idle_slots(self.world)
         for each in instructions:
             if isinstance(each, WakeAt) and (self.alarm is None or each.when < self.alarm):
                 self.alarm = each.when
-        reasons = waits_for_time(self.model)
-        assert not reasons or self.alarm is not None, f"nothing will happen: {', '.join(reasons)}"
+        for reason, when in waits_for_time(self.world):
+            assert self.alarm is not None, f"nothing will happen: {reason}"
+            assert self.alarm <= when + TINY, f"too late: {reason}"
         self.past += sorted(before - self.under_way())
         self.is_broken = False
 
     def under_way(self) -> set[tuple[str, int, int]]:
-        return {(worker.name, *key) for worker in self.model.workers.values() for key in worker.held}
+        return {(worker.name, *key) for worker in self.world.workers.values() for key in worker.held}
 
     def pass_time(self, seconds: float) -> None:
         """Wake the scheduler whenever it wants to be woken."""
@@ -77,30 +84,51 @@ class Cluster(RuleBasedStateMachine):
 
     # What the user does
 
-    @initialize(job=jobs, worker=workers, concurrency=st.integers(1, 3))
-    def begin(self, job: JobPlan, worker: str, concurrency: int) -> None:
+    @initialize(job=jobs, worker=workers, concurrency=st.integers(1, 3), limit=st.sampled_from([0, 0, 0, 4]))
+    def begin(self, job: JobPlan, worker: str, concurrency: int, limit: int) -> None:
+        self.be_limited(limit)
         self.submit(job)
         self.join(worker, concurrency)
 
-    @precondition(lambda self: len(self.model.jobs) < JOBS)
+    @precondition(lambda self: len(self.world.jobs) < JOBS)
     @rule(job=jobs)
     def submit(self, job: JobPlan) -> None:
         self.handle(events.JobSubmitted(job.number(self.next)))
         self.next += len(job.stages) + 1
 
-    @precondition(lambda self: self.model.jobs and self.is_calm(15))
+    @precondition(lambda self: self.world.jobs and self.is_calm(15))
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         self.troubles.append(self.steps)
-        self.handle(events.JobCancelled(data.draw(st.sampled_from(sorted(self.model.jobs)), "job"), "not wanted"))
+        self.handle(events.JobCancelled(data.draw(st.sampled_from(sorted(self.world.jobs)), "job"), "not wanted"))
+
+    @precondition(lambda self: self.world.tasks and self.is_calm(5))
+    @rule(data=st.data())
+    def cancel_tasks(self, data: st.DataObject) -> None:
+        some = st.lists(st.sampled_from(sorted(self.world.tasks)), min_size=1, max_size=3)
+        self.handle(events.TasksCancelled(data.draw(some, "tasks"), "not wanted"))
+
+    @precondition(lambda self: self.world.jobs)
+    @rule(data=st.data())
+    def pause_or_resume(self, data: st.DataObject) -> None:
+        job = self.world.jobs[data.draw(st.sampled_from(sorted(self.world.jobs)), "job")]
+        event = events.JobResumed if job.is_paused else events.JobPaused
+        self.handle(event(job.spec.job))
+
+    @precondition(lambda self: any(job.spec.independent for job in self.world.jobs.values()))
+    @rule(data=st.data(), scores=scores)
+    def score_places(self, data: st.DataObject, scores: Mapping[str, int]) -> None:
+        """Of a job that goes on when tasks fail: which one of those would end a job is not foreseen."""
+        stages = sorted(number for number, stage in self.world.stages.items() if stage.job.spec.independent)
+        self.handle(events.PlacesScored(data.draw(st.sampled_from(stages), "stage"), scores))
 
     def growing(self) -> list[int]:
-        return sorted(number for number, stage in self.model.stages.items() if stage.is_growing)
+        return sorted(number for number, stage in self.world.stages.items() if stage.is_growing)
 
     @precondition(lambda self: self.growing())
     @rule(data=st.data(), tasks=st.integers(1, 4))
     def add_tasks(self, data: st.DataObject, tasks: int) -> None:
-        stage = self.model.stages[data.draw(st.sampled_from(self.growing()), "stage")]
+        stage = self.world.stages[data.draw(st.sampled_from(self.growing()), "stage")]
         first = (stage.spec.stage << BITS) + stage.size
         self.handle(events.TasksAdded(stage.spec.stage, range(first, first + tasks)))
 
@@ -118,13 +146,13 @@ class Cluster(RuleBasedStateMachine):
     @rule(worker=workers, concurrency=st.integers(1, 3))
     def join(self, worker: str, concurrency: int) -> None:
         """A worker joins, or joins anew without anybody having noticed that it was gone."""
-        if worker in self.model.workers:
+        if worker in self.world.workers:
             if not self.is_calm(5):
                 return
             self.troubles.append(self.steps)
         self.handle(events.WorkerJoined(worker, concurrency))
 
-    @precondition(lambda self: self.model.workers and self.is_calm(3))
+    @precondition(lambda self: self.world.workers and self.is_calm(3))
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
         self.troubles.append(self.steps)
@@ -139,8 +167,8 @@ class Cluster(RuleBasedStateMachine):
     # What workers and the driver tell
 
     def some(self, data: st.DataObject, condition: Callable[[Worker], object]) -> Worker:
-        names = sorted(name for name, worker in self.model.workers.items() if condition(worker))
-        return self.model.workers[data.draw(st.sampled_from(names), "worker")]
+        names = sorted(name for name, worker in self.world.workers.items() if condition(worker))
+        return self.world.workers[data.draw(st.sampled_from(names), "worker")]
 
     def outcome(self, worker: Worker, key: tuple[int, int], ending: Ending) -> Ended:
         """How an attempt of a worker ends."""
@@ -148,10 +176,16 @@ class Cluster(RuleBasedStateMachine):
         kind = ending.kind
         if kind == Kind.INPUTS_MISSING and not held.sources:
             kind = Kind.SUCCEEDED
-        stage = self.model.stages.get(key[0] >> BITS)
+        stage = self.world.stages.get(key[0] >> BITS)
         stored = kind == Kind.SUCCEEDED and ((stage is not None and stage.spec.kept) or ending.stored)
         missing = held.sources[: ending.missing] if kind == Kind.INPUTS_MISSING else []
-        return Ended(*key, kind, ending.seconds, stored=stored, missing=missing)
+        return Ended(*key, kind, ending.seconds, stored=stored, missing=missing, size=ending.size)
+
+    def report(self, worker: Worker, ended: Mapping[tuple[int, int], Ending]) -> None:
+        """A worker tells how attempts ended."""
+        outcomes = [self.outcome(worker, key, ending) for key, ending in ended.items()]
+        hopeless = [number for (number, _), ending in ended.items() if ending.hopeless]
+        self.handle(events.AttemptsFinished(worker.name, outcomes, hopeless))
 
     @precondition(lambda self: self.under_way())
     @rule(data=st.data(), turns=st.lists(st.tuples(st.integers(0, 2), endings), min_size=1, max_size=8))
@@ -161,7 +195,7 @@ class Cluster(RuleBasedStateMachine):
         for index, ending in turns:
             if worker.held:
                 key = worker.executing[index % len(worker.executing)]
-                self.handle(events.AttemptsFinished(worker.name, [self.outcome(worker, key, ending)]))
+                self.report(worker, {key: ending})
 
     @precondition(lambda self: self.under_way())
     @rule(data=st.data(), ended=st.lists(st.tuples(st.integers(0, 9), endings), min_size=2, max_size=6))
@@ -169,25 +203,22 @@ class Cluster(RuleBasedStateMachine):
         """One message has how several attempts ended, some of which were queued before."""
         worker = self.some(data, lambda worker: worker.held)
         near = list(worker.held)[: worker.concurrency + 3]
-        outcomes = {near[index % len(near)]: ending for index, ending in ended}
-        told = [self.outcome(worker, key, ending) for key, ending in outcomes.items()]
-        self.handle(events.AttemptsFinished(worker.name, told))
+        self.report(worker, {near[index % len(near)]: ending for index, ending in ended})
 
-    @precondition(lambda self: sum(bool(worker.held) for worker in self.model.workers.values()) > 1)
+    @precondition(lambda self: sum(bool(worker.held) for worker in self.world.workers.values()) > 1)
     @rule(data=st.data())
     def stall(self, data: st.DataObject) -> None:
         """A worker is silent while the others do all that there is for them."""
         silent = self.some(data, lambda worker: worker.held)
         for _ in range(60):
-            busy = [worker for worker in self.model.workers.values() if worker.held and worker is not silent]
+            busy = [worker for worker in self.world.workers.values() if worker.held and worker is not silent]
             if not busy:
                 break
-            told = [self.outcome(busy[0], key, Ending(Kind.SUCCEEDED, 0.002)) for key in busy[0].held]
-            self.handle(events.AttemptsFinished(busy[0].name, told))
+            self.report(busy[0], dict.fromkeys(busy[0].held, Ending(Kind.SUCCEEDED, 0.002)))
         self.pass_time(0.05)
 
     def asked(self) -> list[Worker]:
-        return [worker for worker in self.model.workers.values() if worker.asked is not None]
+        return [worker for worker in self.world.workers.values() if worker.asked is not None]
 
     @precondition(lambda self: self.asked())
     @rule(data=st.data())
@@ -219,7 +250,7 @@ class Cluster(RuleBasedStateMachine):
             self.handle(events.AttemptsFinished(worker, [Ended(task, number, stored=True)]))
 
     def results(self, *, owed: bool) -> list[int]:
-        tasks = self.model.tasks.values()
+        tasks = self.world.tasks.values()
         return sorted(task.number for task in tasks if task.place and not (owed and task.stage.spec.kept))
 
     @precondition(lambda self: self.results(owed=True))
@@ -234,7 +265,7 @@ class Cluster(RuleBasedStateMachine):
     def lose_results(self, data: st.DataObject) -> None:
         """A worker does not have what it should have, and may say so twice."""
         tasks = data.draw(st.lists(st.sampled_from(self.results(owed=False)), min_size=1, max_size=4), "tasks")
-        place = self.model.tasks[tasks[0]].place
+        place = self.world.tasks[tasks[0]].place
         self.handle(events.ResultsLost(place or "", tasks))
 
     # In the end
@@ -245,11 +276,14 @@ class Cluster(RuleBasedStateMachine):
             return
         for stage in self.growing():
             self.handle(events.StageClosed(stage))
-        if self.model.jobs and not self.model.workers:
+        for job in list(self.world.jobs.values()):
+            if job.is_paused:
+                self.handle(events.JobResumed(job.spec.job))
+        if self.world.jobs and not self.world.workers:
             self.handle(events.WorkerJoined("a", 2))
         # Each task once more, each abandoned attempt, and some time.
-        steps = 20 + 4 * len(self.model.tasks) + len(self.under_way())
-        while self.model.jobs:
+        steps = 20 + 4 * len(self.world.tasks) + len(self.under_way())
+        while self.world.jobs:
             assert steps, "it does not come to an end"
             steps -= 1
             self.go_well()
@@ -263,9 +297,9 @@ class Cluster(RuleBasedStateMachine):
         if results := self.results(owed=True):
             self.handle(events.ResultsDelivered(results))
             return
-        for worker in self.model.workers.values():
+        for worker in self.world.workers.values():
             for (task, number), held in worker.held.items():
-                stage = self.model.stages.get(task >> BITS)
+                stage = self.world.stages.get(task >> BITS)
                 kind = Kind.ABANDONED if held.is_abandoned else Kind.SUCCEEDED
                 stored = stage is not None and stage.spec.kept and not held.is_abandoned
                 self.handle(events.AttemptsFinished(worker.name, [Ended(task, number, kind, stored=stored)]))
@@ -274,6 +308,6 @@ class Cluster(RuleBasedStateMachine):
         self.pass_time(max(self.alarm - self.now, 0.0))
 
 
-Cluster.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
+Cluster.TestCase.settings = settings(max_examples=250, stateful_step_count=40)
 # It takes seconds, but what fails is made smaller for minutes.
 TestCluster = pytest.mark.timeout(600)(Cluster.TestCase)
