@@ -303,7 +303,8 @@ with bndl.connect(workers=1, progress=False) as ctx:
 
 def run(program: str) -> tuple[str, str]:
     """What a program writes."""
-    command = [sys.executable, "-c", program]
+    # From Python 3.12 on a fork warns in a process with threads, on the standard error that is looked at here.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
     return done.stdout, done.stderr
 

@@ -193,6 +193,7 @@ def user(item: int) -> list[object]:
 def execute(bench: Bench, prepared: Prepared, at: int, later: int) -> tuple[Saboteur, Any]:
     saboteur = Saboteur(bench, prepared, at, later)
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # noqa: SLF001 - Python 3.12 traces none if no frame asks for it before
     sys.settrace(saboteur.trace)
     try:
         result = bench.runner.execute(prepared)
