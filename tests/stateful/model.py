@@ -182,15 +182,16 @@ class Model:
             self.world.forget(task)
 
     def _fail_attempt(self, task: Task, worker: Worker, *, is_hopeless: bool = False) -> None:
-        """It counts against the task. If another attempt is under way, that goes on."""
+        """It counts against the task. If another attempt is under way, that goes on and may succeed."""
         task.failures += 1
+        if task.running:
+            return
         if is_hopeless or task.failures >= task.attempts:
             self.world.fail(task)
             return
         if task.retry.elsewhere:
             task.avoids.add(worker.name)
-        if not task.running:
-            task.not_before = self.world.now + delay_of(task.retry, task.number, task.failures)
+        task.not_before = self.world.now + delay_of(task.retry, task.number, task.failures)
 
     def _miss(self, task: Task, worker: Worker, outcome: Outcome) -> None:
         """It did not begin: inputs were missing, or the worker gave it up."""

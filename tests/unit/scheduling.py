@@ -125,6 +125,9 @@ class Scheduling:
     def join(self, worker: str, concurrency: int = 1) -> list[Instruction]:
         return self.handle(events.WorkerJoined(worker, concurrency))
 
+    def drain(self, worker: str, *, is_ending: bool = False) -> list[Instruction]:
+        return self.handle(events.WorkerDraining(worker, is_ending=is_ending))
+
     def lose(self, worker: str, *executing: tuple[int, int]) -> list[Instruction]:
         """With what was executing, if that is known."""
         return self.handle(events.WorkerLost(worker, "gone", executing or None))

@@ -299,3 +299,48 @@ def test_a_worker_that_is_not_there_is_lost_without_effect() -> None:
     scheduling.join("a")
     scheduling.lose("a")
     assert scheduling.lose("a") == []
+
+
+# A worker that says before that it is about to end, because of an attempt that nothing stops
+
+
+def test_the_loss_of_a_worker_that_said_that_it_would_end_counts_against_no_task() -> None:
+    scheduling = Scheduling()
+    scheduling.submit(scheduling.stage(1))
+    for number in range(1, 8):
+        assert launches(scheduling.join("a", 2)) == [launch("a", 1, (1, number))]
+        scheduling.drain("a", is_ending=True)
+        assert lost(scheduling.lose("a", (1, number))) == {(1, number)}
+    assert scheduling.states(1) == ["ready"]
+
+
+def test_that_of_one_that_only_wanted_to_leave_does() -> None:
+    scheduling = Scheduling()
+    scheduling.submit(scheduling.stage(1))
+    for number in range(1, 4):
+        assert launches(scheduling.join("a", 2)) == [launch("a", 1, (1, number))]
+        scheduling.drain("a")
+        last = scheduling.lose("a", (1, number))
+    assert fail(1, 1, 3) in last
+
+
+def test_one_that_wanted_to_leave_may_have_to_end_at_once() -> None:
+    scheduling = Scheduling()
+    scheduling.submit(scheduling.stage(1))
+    for number in range(1, 8):
+        assert launches(scheduling.join("a", 2)) == [launch("a", 1, (1, number))]
+        scheduling.drain("a")
+        scheduling.drain("a", is_ending=True)
+        scheduling.lose("a", (1, number))
+    assert scheduling.states(1) == ["ready"]
+
+
+def test_a_task_that_was_there_for_longer_than_its_timeout_pays_even_if_that_was_not_reported() -> None:
+    scheduling = Scheduling()
+    scheduling.submit(scheduling.stage(2, timeout=5.0))
+    scheduling.join("a", 2)
+    scheduling.now = 3.0
+    scheduling.finish("a", succeeded(2))
+    scheduling.now = 6.0
+    scheduling.drain("a", is_ending=True)
+    assert fail(1, 1) in scheduling.lose("a", (1, 1))

@@ -105,3 +105,51 @@ def test_nobody_waits_for_a_task_that_may_not_be_launched() -> None:
 def test_a_worker_is_nobody_s_when_the_job_of_its_task_is_over() -> None:
     scheduling = emptied()
     assert launches(scheduling.cancel(1)) == [launch("a", 3, 5)]
+
+
+def two_busy_workers() -> Scheduling:
+    """Task 1 is to get a worker for itself. Workers a and b execute tasks 3 and 4, and more are waiting."""
+    scheduling = Scheduling()
+    scheduling.submit(scheduling.stage(1))
+    scheduling.submit(scheduling.stage(1))
+    lose_twice(scheduling)
+    scheduling.cancel(2)
+    scheduling.handle(events.JobPaused(1))
+    scheduling.submit(scheduling.stage(9))
+    assert scheduling.join("a") == [launch("a", 3, 3)]
+    assert scheduling.join("b") == [launch("b", 3, 4)]
+    return scheduling
+
+
+def test_a_worker_that_leaves_is_not_emptied() -> None:
+    scheduling = two_busy_workers()
+    scheduling.drain("a")
+    scheduling.handle(events.JobResumed(1))
+    assert launches(scheduling.finish("b", succeeded(4))) == [launch("b", 1, (1, 3))]
+
+
+def test_an_empty_worker_that_leaves_is_no_reason_not_to_empty_another_one() -> None:
+    scheduling = two_busy_workers()
+    scheduling.handle(events.JobResumed(1))
+    scheduling.drain("b")
+    assert launches(scheduling.finish("b", succeeded(4))) == []
+    assert launches(scheduling.finish("a", succeeded(3))) == [launch("a", 1, (1, 3))]
+
+
+def test_a_worker_that_another_such_task_has_just_left_is_better_than_one_that_is_yet_to_be_emptied() -> None:
+    """Worker a is emptied for task 2 for long, while task 1 has worker b for itself and ends."""
+    scheduling = Scheduling()
+    scheduling.submit(scheduling.stage(1))
+    scheduling.submit(scheduling.stage(1))
+    lose_twice(scheduling)
+    for job in (1, 2):
+        scheduling.handle(events.JobPaused(job))
+    scheduling.submit(scheduling.stage(9))
+    assert scheduling.join("a", 2) == [launch("a", 3, 3, 4)]
+    assert scheduling.join("b", 2) == [launch("b", 3, 5, 6)]
+    scheduling.handle(events.JobResumed(2))
+    assert launches(scheduling.finish("a", succeeded(3))) == []
+    scheduling.handle(events.JobResumed(1))
+    assert launches(scheduling.finish("b", succeeded(5))) == []
+    assert launches(scheduling.finish("b", succeeded(6))) == [launch("b", 1, (1, 3))]
+    assert launches(scheduling.finish("b", succeeded(1, 3))) == [launch("b", 2, (2, 3)), launch("a", 3, 7)]

@@ -58,22 +58,22 @@ class Farewells:
         self._handle = handle
         self._timeout = timeout
         #: Those that said so. They may have before they were connected.
-        self._leaving: dict[str, None] = {}
+        self._leaving: dict[str, events.WorkerDraining] = {}
         #: For messages of workers.
         self.handlers: dict[type, Callable[[str, Any], None]] = {
             messages.Adopted: lambda worker, message: calls.answer(message.call, worker, message),
             messages.Leaving: self._on_leaving,
         }
 
-    def _on_leaving(self, worker: str, _message: messages.Leaving) -> None:
+    def _on_leaving(self, worker: str, message: messages.Leaving) -> None:
         """A worker wants to leave."""
-        self._leaving[worker] = None
-        self._handle(events.WorkerDraining(worker))
+        event = self._leaving[worker] = events.WorkerDraining(worker, message.is_ending)
+        self._handle(event)
 
     def joined(self, worker: str) -> None:
         """A worker was connected."""
         if worker in self._leaving:
-            self._handle(events.WorkerDraining(worker))
+            self._handle(self._leaving[worker])
 
     def lost(self, worker: str) -> None:
         """A worker is gone, with all that it was told."""

@@ -346,7 +346,7 @@ class Worker:
     def _give_up(self, stuck: Sequence[Prepared]) -> None:
         """Attempts do not end: say all that is to be said, and end the process."""
         for driver in list(self._tenancies):  # first of all, or what is tried again is launched here
-            self.peers.send(driver, messages.Leaving())
+            self.peers.send(driver, messages.Leaving(is_ending=True))
         reasons, places = [], []
         for prepared in stuck:
             stack, result = self._runner.report_stuck(prepared)

@@ -302,7 +302,14 @@ class LookIn(msgspec.Struct, frozen=True, array_like=True, tag=20):
 
 
 class Leaving(msgspec.Struct, frozen=True, array_like=True, tag=21):
-    """I am about to leave: launch nothing more here, and fetch or make elsewhere what you need of me."""
+    """I am about to leave: launch nothing more here, and fetch or make elsewhere what you need of me.
+
+    Attributes:
+        is_ending: whether I do not wait for that: I end because of an attempt that nothing stops, which was reported or
+            abandoned before.
+    """
+
+    is_ending: bool = False
 
 
 class Dismiss(msgspec.Struct, frozen=True, array_like=True, tag=22):

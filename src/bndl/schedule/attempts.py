@@ -116,7 +116,12 @@ class Attempts:
         have been on their way, and too large. If nothing was executing it may have been just that.
 
         With others beside it, or with an abandoned attempt that was still running, nobody knows which of them it was.
+
+        A worker that said that it ends did so because of an attempt that is reported or abandoned: none of these, but
+        for one of which the report did not get here.
         """
+        if worker.is_ending:
+            return {number: task for number, task in worker.running.items() if self._is_late(task)}, False
         if not executing:
             is_alone = not worker.zombies and len(worker.running) == 1
             return dict(worker.running), is_alone and all(task.solo for task in worker.running.values())
@@ -263,9 +268,8 @@ class Attempts:
         self, task: TaskState, worker: WorkerState, number: int, *, has_twin: bool, exact: bool, reason: str
     ) -> None:
         """``exact``: the task was alone there. Then losses before, where it was not, were its doing too."""
-        timeout = timeout_of(task)
-        if timeout and self._scheduler.now - task.since >= timeout:
-            text = f"it took longer than its timeout of {timeout:g} s, and ended with its worker: {reason}"
+        if self._is_late(task):
+            text = f"it took longer than its timeout of {timeout_of(task):g} s, and ended with its worker: {reason}"
             self.note(task, worker, number, End.TIMED_OUT, text)
             self._fail_attempt(task, worker, has_twin=has_twin)
             return
@@ -279,6 +283,11 @@ class Attempts:
             self._fail(task)
         elif not has_twin:
             self._requeue(task, Cause.WORKER_LOST)
+
+    def _is_late(self, task: TaskState) -> bool:
+        """Whether an attempt takes longer than it may."""
+        timeout = timeout_of(task)
+        return 0.0 < timeout <= self._scheduler.now - task.since
 
     def _fail(self, task: TaskState) -> None:
         if task.worker is not None:

@@ -59,7 +59,10 @@ class Drains:
     def begin(self, event: events.WorkerDraining) -> None:
         """A worker wants to leave."""
         worker = self._scheduler.workers.get(event.worker)
-        if worker is not None and event.worker not in self._drains:
+        if worker is None:
+            return
+        worker.is_ending = worker.is_ending or event.is_ending
+        if event.worker not in self._drains:
             worker.is_draining = True
             self._drains[event.worker] = _Drain(worker)
             self._launcher.remove(worker)

@@ -286,9 +286,16 @@ class ResultsLost(msgspec.Struct, frozen=True):
 
 
 class WorkerDraining(msgspec.Struct, frozen=True):
-    """A worker wants to leave, as soon as nobody needs it any more."""
+    """A worker wants to leave, as soon as nobody needs it any more.
+
+    Attributes:
+        worker: the worker.
+        is_ending: whether it cannot wait for that: it ends because of an attempt that nothing stops, which is reported
+            or abandoned already. So no other attempt is to blame for its loss.
+    """
 
     worker: str
+    is_ending: bool = False
 
 
 class ResultsMoved(msgspec.Struct, frozen=True):

@@ -43,20 +43,25 @@ class Quarantine:
     def release(self, may_launch: Callable[[StageState], bool], version: int) -> list[WorkerState]:
         """Give back the workers that no task waits for or has any more; returns which.
 
-        A task that may not be launched now does not wait, nor one that finds a better worker that is empty.
+        A task that may not be launched now does not wait, nor one that finds a better worker that is empty. What is
+        given back may be just that for another task.
         """
-        released = []
-        for name, worker in list(self.reserved.items()):
-            task = worker.reserved_for
-            waits = task is not None and task.state is State.READY and may_launch(task.stage)
-            if waits and task is not None and task.group is not None:
-                waits = not self._finds_better(task.group, worker, version)
-            has_it = task is not None and task.state is State.PENDING and worker.running.get(task.id) is task
-            if not waits and not has_it:
+        released: list[WorkerState] = []
+        while given_back := [each for each in self.reserved.values() if not self._is_used(each, may_launch, version)]:
+            for worker in given_back:
                 worker.reserved_for = None
-                del self.reserved[name]
-                released.append(worker)
+                del self.reserved[worker.name]
+            released += given_back
         return released
+
+    def _is_used(self, worker: WorkerState, may_launch: Callable[[StageState], bool], version: int) -> bool:
+        """Whether the task that a worker is reserved for has it, or waits for it."""
+        task = worker.reserved_for
+        if task is None:
+            return False
+        if task.group is None or task.state is not State.READY:
+            return worker.running.get(task.id) is task
+        return may_launch(task.stage) and not self._finds_better(task.group, worker, version)
 
     def _finds_better(self, group: Group, worker: WorkerState, version: int) -> bool:
         """Whether there is an empty worker that tasks would rather have."""

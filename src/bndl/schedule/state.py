@@ -219,6 +219,7 @@ class WorkerState:
         "concurrency",
         "heard",
         "is_draining",
+        "is_ending",
         "kept",
         "name",
         "reserved_for",
@@ -242,6 +243,8 @@ class WorkerState:
         self.taking_back = False
         #: Whether it wants to leave, so that nothing more is launched there.
         self.is_draining = False
+        #: Whether it ends because of an attempt that nothing stops, so that no other one is to blame for its loss.
+        self.is_ending = False
         #: The task that it is being emptied for, or that has it for itself.
         self.reserved_for: TaskState | None = None
 
