@@ -116,7 +116,8 @@ def _check_twin(world: World, worker: Worker, task: Task) -> None:
 
 def _check_queued(world: World, worker: Worker, task: Task) -> None:
     """A task was launched in advance: that is for short tasks without a timeout, and not where a suspect is."""
-    suspects = [number for number, _ in worker.held if number in world.tasks and world.tasks[number].is_suspect]
+    waited_for = [number for (number, _), held in worker.held.items() if not held.is_abandoned]
+    suspects = [number for number in waited_for if world.tasks[number].is_suspect]
     assert not suspects, f"task {task.number} is queued on {worker.name} with the suspects {suspects}"
     assert not task.stage.spec.timeout, f"the time of task {task.number} runs while it is queued"
     assert task.stage.seconds is not None, f"task {task.number} is queued although its stage was not measured"

@@ -7,8 +7,9 @@ the least under way goes first, and takes its share. A task that prefers some wo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from bndl.schedule import gates
@@ -16,7 +17,7 @@ from bndl.schedule.attempts import timeout_of
 from bndl.schedule.instructions import Attempt, Launch, Locality, WakeAt
 from bndl.schedule.placement import allot, tasks_ahead
 from bndl.schedule.quarantine import Quarantine
-from bndl.schedule.ready import Group
+from bndl.schedule.ready import Group, Level, shared
 from bndl.schedule.rebalancing import Rebalancer
 from bndl.schedule.speculation import Speculator
 from bndl.schedule.state import JobState, StageState, WorkerState
@@ -30,8 +31,8 @@ __all__ = ["PLACE_PATIENCE", "Launcher", "patience"]
 #: For how many times what a task of its stage takes a task waits for a better worker.
 PLACE_PATIENCE = 5.0
 
-#: A stage and some of its ready tasks.
-_Entry = tuple[StageState, Group]
+#: A stage and its ready tasks that are equally urgent.
+_Entry = tuple[StageState, Level]
 
 
 def patience(stage: StageState) -> float:
@@ -140,21 +141,17 @@ class Launcher:
             if not stage.ready:
                 del self._stages[number]
             elif not stage.job.is_paused:
-                # Those that care where they run go first, or others would take their places.
-                for group in sorted(
-                    stage.ready.groups.values(), key=lambda group: (not group.is_isolated, group.is_plain)
-                ):
-                    levels.setdefault(group.priority, []).append((stage, group))
+                for priority, level in stage.ready.levels.items():
+                    levels.setdefault(priority, []).append((stage, level))
         is_short = False
         for priority in sorted(levels, reverse=True):
-            entries = levels[priority]
-            is_short = self._fill_level(entries, is_short=is_short) or is_short
-            for stage, group in entries:
-                if group.tasks and not group.is_plain and not group.is_isolated:
-                    self._fill_elsewhere(stage, group)
+            is_short = self._fill_level(levels[priority], is_short=is_short) or is_short
+            for stage, level in levels[priority]:
+                if level.placed:
+                    self._fill_elsewhere(stage, level)
 
     def _fill_level(self, entries: list[_Entry], *, is_short: bool) -> bool:
-        """Launch tasks of the same priority.
+        """Launch tasks of the same priority on the workers that they would have.
 
         Args:
             entries: what there is.
@@ -164,13 +161,14 @@ class Launcher:
         Returns:
             Whether some of these wait for a slot.
         """
-        jobs: dict[int, tuple[JobState, list[_Entry]]] = {}
-        for stage, group in entries:
-            jobs.setdefault(stage.job.order, (stage.job, []))[1].append((stage, group))
+        jobs: dict[int, tuple[JobState, list[tuple[StageState, Group]]]] = {}
+        for stage, level in entries:
+            own = jobs.setdefault(stage.job.order, (stage.job, []))[1]
+            own += [(stage, group) for group in level.find(self._candidates)]
         if len(jobs) == 1:
-            for stage, group in entries:
+            for stage, group in own:
                 self._fill(stage, group, 0 if is_short else tasks_ahead(stage, self._slots), len(group.tasks))
-            return any(self._waits(*entry) for entry in entries)
+            return any(self._waits(*each) for each in own)
         # The one with the least under way first; of several, the one whose turn it is. A task that needs an empty
         # worker does not let others fill it.
         in_turn = sorted(
@@ -188,11 +186,11 @@ class Launcher:
                 share = -(-self._slots * (1 + ahead) // len(jobs))
                 self._fill(stage, group, ahead, share - job.pending)
             has_its_share = job.pending * len(jobs) >= self._slots
-            is_short = is_short or (not has_its_share and any(self._waits(*entry) for entry in own))
+            is_short = is_short or (not has_its_share and any(self._waits(*each) for each in own))
         for _, own in in_turn:  # slots that are left may be used by whoever has a use for them
             for stage, group in own:
                 self._fill(stage, group, 0, len(group.tasks))
-        return any(self._waits(*entry) for entry in entries)
+        return any(self._waits(*each) for _, own in in_turn for each in own)
 
     def _waits(self, stage: StageState, group: Group) -> bool:
         """Whether tasks of a group could be launched if only there was a slot."""
@@ -210,7 +208,7 @@ class Launcher:
         locality = Locality.ANY
         if not group.is_plain:
             best = group.best(self.open_workers, self._version)
-            workers = [worker for name, worker in self._candidates.items() if name in best]
+            workers = [self._candidates[name] for name in shared(best, self._candidates)]
             locality = Locality.BEST if group.scores else Locality.ANY
         for worker, count in allot(workers, tasks, ahead):
             self._launch(stage, group, worker, count, locality)
@@ -247,28 +245,49 @@ class Launcher:
             worker.reserved_for = owner
             self._touched[worker.name] = worker
 
-    def _fill_elsewhere(self, stage: StageState, group: Group) -> None:
+    def _fill_elsewhere(self, stage: StageState, level: Level) -> None:
         """Launch tasks on free slots of workers that are not their first choice, once they have waited for long."""
-        best = group.best(self.open_workers, self._version)
-        others = [
-            worker
-            for name, worker in self._candidates.items()
-            if worker.free > 0 and name not in best and group.allows(name)
-        ]
-        if not others or not best:
+        free = {name: worker for name, worker in self._candidates.items() if worker.free > 0}
+        if not free or self._allowed(stage) <= 0:
             return
-        bound = patience(stage) if group.waits else 0.0
+        now = self._scheduler.now
+        bound = patience(stage)
+        if not level.eager and level.oldest + bound > now:
+            self._wake_at(level.oldest + bound)
+            return
+        oldest = soon = math.inf
+        for group in list(level.placed.values()):
+            if not free:
+                return
+            own = bound if group.waits else 0.0
+            if group.oldest + own <= now:
+                self._fill_late(stage, group, free, own)
+            if group.waits and group.tasks:
+                oldest = min(oldest, group.oldest)
+                if group.oldest + own > now:
+                    soon = min(soon, group.oldest + own)
+        level.oldest = oldest
+        if soon < math.inf:
+            self._wake_at(soon)
+
+    def _fill_late(self, stage: StageState, group: Group, free: dict[str, WorkerState], bound: float) -> None:
+        """Launch tasks of a group that have waited for ``bound`` seconds on other free workers, better ones first."""
+        best = group.best(self.open_workers, self._version)
+        others = [worker for name, worker in free.items() if name not in best and group.allows(name)]
+        if not others:
+            return
         ahead = 0 if group.waits else tasks_ahead(stage, self._slots)
         room = min(sum(worker.free * (1 + ahead) for worker in others), self._allowed(stage))
-        late = group.count_late(bound, self._scheduler.now, room)
-        is_rest = late < room
+        due = late = group.count_late(bound, self._scheduler.now, room)
         ranked = sorted(others, key=lambda worker: group.rank(worker.name), reverse=True)
         for _, equal in groupby(ranked, key=lambda worker: group.rank(worker.name)):
             for worker, count in allot(equal, late, ahead) if late else ():
                 late -= count
                 self._launch(stage, group, worker, count, Locality.OTHER if group.scores else Locality.ANY)
-        if is_rest and group.tasks:
-            self._wake_at(group.oldest + bound)
+                if worker.free <= 0:
+                    del free[worker.name]
+        if due and group.tasks:  # in case that not all of them were
+            group.oldest = min(group.oldest, *(task.since for task in islice(group.tasks, due)))
 
     def _launch(self, stage: StageState, group: Group, worker: WorkerState, count: int, locality: Locality) -> None:
         scheduler = self._scheduler
@@ -316,9 +335,9 @@ class Launcher:
     def _fail_forbidden_of(self, stage: StageState) -> bool:
         """Returns whether any task has failed."""
         workers = self.open_workers
-        if not workers or (not stage.scores and not stage.task_scores):
+        forbidden = stage.ready.settle(workers, self._version)
+        if not workers:
             return False
-        forbidden = [group for group in stage.ready.groups.values() if not group.best(workers, self._version)]
         for group in forbidden:
             listed = ", ".join(f"{name} (score {group.scores[name]})" for name in workers)
             for task in list(group.tasks):
