@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bndl.schedule.events import RetryRule
 from bndl.schedule.explaining import Explanation, Namer, explain
+from bndl.schedule.retrying import delay_of
 from tests.unit.scheduling import Scheduling, failed, succeeded
 
 NAMER = Namer(lambda task: f"t{task}", lambda stage: f"stage {stage}")
@@ -37,7 +38,10 @@ def test_a_task_that_waits_for_its_next_attempt() -> None:
     scheduling.join("a")
     scheduling.submit(scheduling.stage(1, attempts=2, retry=RetryRule(backoff=1.0)))
     scheduling.finish("a", failed(1))
-    assert ask(scheduling, 1).text == "it failed 1 times and waits for the time of its next attempt"
+    due = delay_of(RetryRule(backoff=1.0), 1, 1)
+    assert ask(scheduling, 1).text == f"it failed once, and its next attempt is in {due:.3f} s at the earliest"
+    scheduling.now = 0.75
+    assert ask(scheduling, 1).text == f"it failed once, and its next attempt is in {due - 0.75:.3f} s at the earliest"
 
 
 def test_a_ready_task() -> None:

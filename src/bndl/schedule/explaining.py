@@ -72,7 +72,7 @@ def explain(scheduler: Scheduler, number: int, now: float, namer: Namer) -> Expl
     if task is None or task.state is None or task.state is State.DONE:
         return Explanation(name, State.DONE, "it needs no worker any more", {})
     if task.state is State.BLOCKED:
-        text = _why_blocked(scheduler, task, namer)
+        text = _why_blocked(scheduler, task, now, namer)
         return Explanation(name, task.state, text, dict.fromkeys(scheduler.workers, "it cannot be launched yet"))
     if task.state is State.PENDING:
         return _where_pending(scheduler, task, now, name)
@@ -87,7 +87,7 @@ def explain(scheduler: Scheduler, number: int, now: float, namer: Namer) -> Expl
     return Explanation(name, task.state, text, reasons)
 
 
-def _why_blocked(scheduler: Scheduler, task: TaskState, namer: Namer) -> str:
+def _why_blocked(scheduler: Scheduler, task: TaskState, now: float, namer: Namer) -> str:
     reasons = []
     stage = task.stage
     if not stage.is_open:
@@ -108,7 +108,9 @@ def _why_blocked(scheduler: Scheduler, task: TaskState, namer: Namer) -> str:
     if missing:
         reasons.append(f"it waits for {namer.tasks(missing)}")
     if task.delayed:
-        reasons.append(f"it failed {task.failures} times and waits for the time of its next attempt")
+        times = "once" if task.failures == 1 else f"{task.failures} times"
+        left = max(scheduler.delays.due(task) - now, 0.0)
+        reasons.append(f"it failed {times}, and its next attempt is in {left:.3f} s at the earliest")
     return "; ".join(reasons)
 
 

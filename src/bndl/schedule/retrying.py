@@ -52,6 +52,10 @@ class Delays:
                 released.append(task)
         return released
 
+    def due(self, task: TaskState) -> float:
+        """Until when a task waits that does. This looks at all of them."""
+        return max(when for when, _, _, each in self._heap if each is task)
+
     @property
     def next(self) -> float | None:
         """When the next one is due."""

@@ -37,6 +37,7 @@ class Scheduler:
         jobs: all jobs that are not over, by number, in the order in which they were submitted.
         workers: all workers that are there, by name, in the order in which they joined.
         attempts: what is under way.
+        delays: the tasks that wait for the time of their next attempt.
         pending: how many attempts are under way that are waited for.
         stories: where the stories of jobs that are yet to be submitted are to be written, for who wants to read them.
         now: the time of the event that is handled.
@@ -55,7 +56,7 @@ class Scheduler:
         self.now = 0.0
         self.out: list[Instruction] = []
         self._submitted = 0
-        self._delays = Delays()
+        self.delays = Delays()
         self._launcher = Launcher(self)
         self._drains = Drains(self, self._launcher)
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -92,10 +93,10 @@ class Scheduler:
         out: list[Instruction] = []
         self.out = out
         self._handlers[type(event)](event)
-        for task in self._delays.release(now):
+        for task in self.delays.release(now):
             task.missing -= 1
             self.unblock(task)
-        self._launcher.assign(self._delays.next)
+        self._launcher.assign(self.delays.next)
         self._drains.go_on()
         return out
 
@@ -381,7 +382,7 @@ class Scheduler:
     def delay(self, task: TaskState, seconds: float) -> None:
         """Let a blocked task wait for the time of its next attempt, besides what it misses."""
         task.missing = gates.count_missing(task) + 1
-        self._delays.add(self.now + seconds, task)
+        self.delays.add(self.now + seconds, task)
 
     def forget(self, task: TaskState) -> None:
         """A task of a growing stage is done."""
