@@ -148,13 +148,31 @@ def test_a_greeting_in_the_name_of_another_node_is_ignored() -> None:
     assert node.peers.names == []
 
 
+MESSAGE = Received("there", encode(Release([1])))
+
+
 def test_messages_are_heard_from_those_who_greeted() -> None:
     node = Node()
-    message = Received("there", encode(Release([1])))
-    node.tell(message, Joined("there"), message)
+    node.tell(MESSAGE, Joined("there"), MESSAGE)
     assert node.heard.messages == []
-    node.tell(hello(asks=True), message)
+    node.tell(hello(asks=True), MESSAGE)
     assert node.heard.messages == [("there", Release([1]))]
+
+
+def test_who_sends_messages_has_heard_us_and_is_lost_some_day() -> None:
+    node = Node()
+    node.tell(Joined("there"), hello(asks=True))
+    assert node.heard.events == []
+    node.tell(MESSAGE)
+    assert node.heard.events == [("connected", "there")]
+    node.tell(hello(asks=False), Left("there"))
+    assert node.heard.events[1:] == [("lost", "there")]
+
+
+def test_messages_of_a_process_of_another_version_are_not_heard() -> None:
+    node = connected_node()
+    node.tell(hello(asks=True, incarnation="2", versions={"bndl": "2"}), MESSAGE)
+    assert node.heard.messages == []
 
 
 def test_a_peer_that_leaves_is_lost_and_begins_with_a_new_session() -> None:

@@ -2,7 +2,8 @@
 
 A fabric says that a node announced itself. That is not yet a peer: a frame sent to it may still be dropped, it may run
 another version, or it may be the same name with another process behind it. So nodes greet each other, again and again
-until answered. A peer is connected once it answered a greeting of ours.
+until answered. A peer is connected once it answered a greeting of ours, or sends anything else after its own: then we are
+connected for it, so it did hear us.
 
 ::
 
@@ -50,7 +51,7 @@ class PeerListener(Protocol):
         """A node runs other versions. It is never connected."""
 
     def message_received(self, sender: str, message: Message) -> None:
-        """A node that greeted us sent something."""
+        """A connected peer sent something."""
 
 
 class _Node:
@@ -136,7 +137,8 @@ class Peers:
             self._on_hello(event.sender, message)
             return
         node = self._nodes.get(event.sender)
-        if node is not None and node.info is not None:
+        if node is not None and node.info is not None and not node.refused:
+            self._connect(node, node.info)  # what it sends is to end with it
             self._listener.message_received(event.sender, message)
 
     def _on_joined(self, event: Joined) -> None:
@@ -193,9 +195,14 @@ class Peers:
             node = self._begin_anew(sender, node, hello)
         if hello.asks:
             self._send_hello(sender, asks=False)
-        elif not node.connected:
+        else:
+            self._connect(node, node.info or hello.info)
+
+    def _connect(self, node: _Node, info: NodeInfo) -> None:
+        """A peer has heard us, and we have heard it."""
+        if not node.connected:
             node.connected = True
-            self._listener.peer_connected(node.info or hello.info)
+            self._listener.peer_connected(info)
 
     def _lose_track(self, name: str) -> None:
         """What a peer sent is no message. It counts on something that is not known here: so begin anew with it."""
