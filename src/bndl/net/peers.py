@@ -2,8 +2,8 @@
 
 A fabric says that a node announced itself. That is not yet a peer: a frame sent to it may still be dropped, it may run
 another version, or it may be the same name with another process behind it. So nodes greet each other, again and again
-until answered. A peer is connected once it answered a greeting of ours, or sends anything else after its own: then we are
-connected for it, so it did hear us.
+until answered. A peer is connected once it answered a greeting of ours, or sends anything else after its own: then it
+did hear us.
 
 ::
 
