@@ -220,11 +220,13 @@ class Plan:
         elif run.error is not None:
             self._check_failure(run)
         elif run not in self._meddled:
-            odd = [
-                task for task in run.settled if (task.outcome is TaskOutcome.SUCCEEDED) == (task.name in drawn.doomed)
-            ]
+            succeeded = {task.name for task in run.settled if task.outcome is TaskOutcome.SUCCEEDED}
+            assert not succeeded & drawn.doomed
+            others = [task for task in run.settled if task.name not in succeeded | drawn.doomed]
+            odd = [task for task in others if not (task.is_tolerated and _may_fail(task))]
             assert not odd, odd
-            values = drawn.values
+            without = {task.name for task in others}
+            values = {name: value for name, value in drawn.values.items() if name not in without}
             results = {task.name: task for task in run.settled if task.name in values}
             assert len(results) == len(values), f"{len(results)} of {len(values)} results came"
             wrong = [task.name for task in results.values() if task.result[0] != values[task.name]]
@@ -253,7 +255,9 @@ class Plan:
             assert lost >= _LOSSES, f"{task.name} failed after {lost} lost attempts: {run.error}"
             return
         tried = sum(record.outcome in {"failed", "timed out"} for record in task.attempts)
-        assert tried == _ATTEMPTS, f"{task.name} failed in {tried} attempts: {run.error}"
+        # The one that is one too many had a twin, which might have succeeded.
+        most = _ATTEMPTS + bool(task.stage and task.stage.options.speculate)
+        assert _ATTEMPTS <= tried <= most, f"{task.name} failed in {tried} attempts: {run.error}"
         tasks = [task for stage in run.execution.stages for task in stage.tasks.values()]
         causes = [record.cause for task in tasks for record in task.attempts]
         late = any("took longer than its timeout" in cause for cause in causes)
@@ -263,3 +267,10 @@ class Plan:
     def _check_effects(self) -> None:
         twice = [call for call, times in Counter((each.task, each.attempt) for each in effects).items() if times > 1]
         assert not twice, f"these attempts were executed twice: {twice}"
+
+
+def _may_fail(task: Task) -> bool:
+    """Whether a task that would succeed has a reason not to: lost too often, out of time, or without an input."""
+    lost = sum(record.outcome == "lost" for record in task.attempts)
+    causes = [record.cause for record in task.attempts]
+    return lost >= _LOSSES or any("took longer than its timeout" in each or "InputFailed" in each for each in causes)
