@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from bndl.schedule.events import JobSpec, StageSpec
 from bndl.schedule.ready import Group, ReadyTasks
 from bndl.schedule.story import Story
@@ -196,7 +198,8 @@ class JobState:
     __slots__ = ("is_paused", "order", "pending", "spec", "stages", "story", "turn", "unfinished")
 
     def __init__(self, spec: JobSpec, order: int, story: Story) -> None:
-        self.spec = spec
+        # What its stages need is much, and the gates have it soon.
+        self.spec = msgspec.structs.replace(spec, stages=())
         self.stages = [StageState(stage, self) for stage in spec.stages]
         #: Which job it is, as they were submitted.
         self.order = order
