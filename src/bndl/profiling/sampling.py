@@ -25,6 +25,8 @@ T = TypeVar("T")
 _REPORT_INTERVAL = 1.0
 #: So many stacks are kept apart between two reports.
 _MOST_STACKS = 50_000
+#: A process that took less than so many seconds of processor time since the last look is not looked at: it waits.
+_IDLE = 0.0002
 #: Deeper stacks lose their outermost frames.
 _MOST_FRAMES = 200
 
@@ -157,7 +159,12 @@ class ThreadSampler:
 
     def _sample(self) -> None:
         own = threading.get_ident()
+        looked = 0.0
         while not self._stopping.wait(self._interval):
+            taken = time.process_time()
+            if taken - looked < _IDLE:
+                continue
+            looked = taken
             natives = {thread.ident: thread.native_id for thread in threading.enumerate()}
             with self._lock:
                 for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented, for debuggers
