@@ -135,7 +135,7 @@ def test_a_task_that_is_made_again_when_its_job_is_cancelled_stays_as_it_was_tol
     world.sleep(1.0)
     run.execution.cancel("changed my mind")
     world.finish(run)
-    assert [(task.name, str(task.outcome)) for task in run.settled] == [
+    assert sorted((task.name, str(task.outcome)) for task in run.settled) == [
         ("first[0]", "succeeded"),
         ("first[1]", "succeeded"),
         ("last[0]", "cancelled"),
@@ -194,6 +194,8 @@ def test_a_peer_of_another_version_is_refused_on_both_sides(caplog: pytest.LogCa
     assert [refused.name for refused in world.cluster.refused] == ["old"]
     assert world.driver.peers.names == ["worker-1"]
     assert world.workers["old"].worker.peers.names == []
+    assert world.workers["old"].worker.peers.reach("worker-1") is False  # workers have to do with each other on demand
+    world.sleep(5.0)
     assert sorted(record.message.partition(" ")[0] for record in caplog.records) == ["driver", "old", "worker-1"]
     run = world.run(Job().stage(work, [Item(index) for index in range(9)]).job)
     assert {task.attempts[0].worker for task in run.settled} == {"worker-1"}

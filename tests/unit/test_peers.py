@@ -62,11 +62,11 @@ class Wire:
 class Node:
     """One side, with the other one played by the test."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, greets_all: bool = True) -> None:
         self.time = VirtualTime()
         self.wire = Wire()
         self.heard = Heard()
-        self.peers = Peers(self.time, self.wire, node_info("here"), self.heard, INTERVAL)
+        self.peers = Peers(self.time, self.wire, node_info("here"), self.heard, INTERVAL, greets_all=greets_all)
         self.peers.start()
 
     def tell(self, *events: FabricEvent) -> None:
@@ -238,14 +238,55 @@ def test_a_peer_whose_new_process_has_another_version_is_lost() -> None:
     assert node.peers.names == []
 
 
+def test_a_worker_greets_whom_it_is_to_reach() -> None:
+    node = Node(greets_all=False)
+    node.tell(Joined("there"))
+    assert node.hellos() == []
+    assert node.peers.seen == ["there"]
+    assert not node.peers.reach("there")
+    assert not node.peers.reach("there")
+    assert node.hellos() == [(1, True)]
+    node.tell(hello(asks=False))
+    assert node.peers.reach("there")
+
+
+def test_a_worker_greets_whom_it_is_to_reach_when_that_is_announced() -> None:
+    node = Node(greets_all=False)
+    assert not node.peers.reach("there")
+    assert node.hellos() == []
+    node.tell(Joined("there"))
+    assert node.hellos() == [(1, True)]
+
+
+def test_a_worker_greets_who_greeted_it() -> None:
+    node = Node(greets_all=False)
+    node.tell(Joined("there"), hello(asks=True))
+    assert node.hellos() == [(1, False), (1, True)]
+    node.tell(hello(asks=True), hello(asks=False))
+    assert node.hellos() == [(1, False)]
+    assert node.heard.events == [("connected", "there")]
+
+
+def test_a_worker_greets_whom_it_finds_again() -> None:
+    node = Node(greets_all=False)
+    node.tell(Joined("there"), Left("there"), Joined("there"))
+    assert node.hellos() == [(2, True)]
+
+
+@pytest.mark.parametrize("greets_all", [True, False])
 @pytest.mark.parametrize("seed", range(20))
-def test_both_sides_begin_anew_after_a_cut_whoever_noticed(seed: int) -> None:
+def test_both_sides_begin_anew_after_a_cut_whoever_noticed(seed: int, *, greets_all: bool) -> None:
     time = VirtualTime()
     network = MemoryNetwork(time, seed, lease=LEASE)
     heard = {name: Heard() for name in ("a", "b")}
-    peers = {name: Peers(time, network.fabric(name), node_info(name), heard[name], INTERVAL) for name in heard}
+    peers = {
+        name: Peers(time, network.fabric(name), node_info(name), heard[name], INTERVAL, greets_all=greets_all)
+        for name in heard
+    }
     for each in peers.values():
         each.start()
+    time.run(1.0)
+    assert peers["a"].reach("b") == greets_all
     time.run(1.0)
     network.cut({"a"})
     time.run_until(time.now() + (0.5 + seed % 4) * LEASE)

@@ -1,7 +1,8 @@
 """Which peers there are, and whether all of them see the same.
 
 A cluster is stable when every node that this one is to have is connected, and each worker sees the nodes that this one
-sees. The workers are asked for what they see all at once, again and again until they agree.
+sees. The workers are asked all at once, again and again until they agree. They are sent a digest of what this node
+sees, so that asking a thousand workers does not take a million names.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from bndl.errors import (
     VersionMismatch,
     WorkerFailedToStart,
 )
-from bndl.execute.process import visible_peers
+from bndl.execute.process import compare_views
 from bndl.locking import Condition
 from bndl.net.messages import NodeInfo
-from bndl.net.names import is_worker
+from bndl.net.names import digest_of, is_worker
 
 if TYPE_CHECKING:
     from bndl.driver.driver import Driver
@@ -36,6 +37,8 @@ __all__ = ["Membership"]
 _INTERVAL = 0.03
 #: How many seconds a worker may take to say what it sees.
 _ANSWER_TIMEOUT = 2.0
+#: When so many seconds are left, workers that see others are asked whom.
+_IN_FULL = 2 * _ANSWER_TIMEOUT
 
 
 class Membership:
@@ -200,26 +203,40 @@ class Membership:
                 self._changed.wait(min(_INTERVAL, remaining))
 
     def _find_disagreement(self, timeout: float) -> list[str]:
-        """Who does not see whom, in words; nothing if all see the same.
+        """Who does not see whom, in words; nothing if all see the same. Names are told when time is nearly up.
 
         Other drivers are left out: they come and go, and have nothing to do with this one.
         """
+        seen = [name for name in self._driver.peers.seen if is_worker(name)]
         with self._changed:
             workers = self._workers()
-            mine = {self._driver.name, *(worker.name for worker in workers)}
-        missing = self._expected() - len(workers)
+            missing = self._expected() - len(workers)
+            silent = set(seen).difference(self._peers, self._refused)
         if missing > 0:
             return [f"{missing} of the workers that were started are not connected yet"]
-        asked = {peer.name: peer.execute(visible_peers) for peer in workers}
+        if silent:
+            return [f"{', '.join(sorted(silent))} did not answer yet"]
+        mine = {self._driver.name, *seen}
+        in_full = timeout <= _IN_FULL
+        asked = {
+            peer.name: peer.execute(compare_views, self._driver.name, digest_of(mine), in_full=in_full)
+            for peer in workers
+        }
         done = wait(asked.values(), max(min(_ANSWER_TIMEOUT, timeout), 0.0)).done
         complaints = []
         for name, future in asked.items():
             if future not in done or future.exception() is not None:
                 complaints.append(f"{name} does not say whom it sees")
-                continue
-            theirs = {name, *filter(lambda other: other in mine or is_worker(other), future.result(timeout=0))}
-            if unseen := mine - theirs:
-                complaints.append(f"{name} does not see {', '.join(sorted(unseen))}")
-            if unknown := theirs - mine:
-                complaints.append(f"{name} sees {', '.join(sorted(unknown))}, this node does not")
+            elif (theirs := future.result(timeout=0)) is not None:
+                complaints += _describe(name, mine, set(theirs)) if in_full else [f"{name} sees others"]
         return complaints
+
+
+def _describe(name: str, mine: set[str], theirs: set[str]) -> list[str]:
+    """How what a worker sees differs from what this node sees."""
+    complaints = []
+    if unseen := mine - theirs:
+        complaints.append(f"{name} does not see {', '.join(sorted(unseen))}")
+    if unknown := theirs - mine:
+        complaints.append(f"{name} sees {', '.join(sorted(unknown))}, this node does not")
+    return complaints

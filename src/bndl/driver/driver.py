@@ -73,12 +73,12 @@ class Driver:
         self.name = info.name
         self.loops = loops
         self.config = config
-        self.peers = Peers(loop, fabric, info, self, config.hello_interval)
+        self.peers = Peers(loop, fabric, info, self, config.hello_interval, greets_all=True)
         self._loop = loop
         self._cluster = cluster
         self._scheduler = Scheduler(concurrency=concurrency)
         self._store = Store(config.store_bytes)
-        self._calls = Calls(loop, self.peers.send, self.peers.is_connected, config.lease)
+        self._calls = Calls(loop, self.peers.send, self.peers.reach, config.lease)
         self._transfer = Transfer(
             self._store,
             self._calls,

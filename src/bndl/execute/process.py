@@ -33,11 +33,11 @@ from bndl.execute.store import Store
 from bndl.execute.worker import Worker
 from bndl.net.credentials import Credentials
 from bndl.net.messages import NodeInfo
-from bndl.net.names import NodeName, machine_name
+from bndl.net.names import NodeName, digest_of, is_worker, machine_name
 from bndl.net.peers import own_versions
 from bndl.net.zenoh import ZenohFabric
 
-__all__ = ["BOOT", "DRAIN", "WorkerSettings", "main", "visible_peers"]
+__all__ = ["BOOT", "DRAIN", "WorkerSettings", "compare_views", "main"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +92,22 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     is_shared: bool = False
 
 
-def visible_peers() -> list[str]:
-    """Whom the worker of this process is connected to. For calls from other nodes."""
-    return [name for worker in _workers for name in worker.peers.names]
+def compare_views(driver: str, digest: str, *, in_full: bool) -> list[str] | None:
+    """Whether the worker of this process sees the workers that a driver sees, and that driver. For calls from it.
+
+    Args:
+        driver: its name.
+        digest: of the names of all of them, with both.
+        in_full: whether to tell the names if they are not the same. They are many in a large cluster.
+
+    Returns:
+        None if it does. Otherwise the names that it sees.
+    """
+    names = [worker.name for worker in _workers]
+    names += [name for worker in _workers for name in worker.peers.seen if name == driver or is_worker(name)]
+    if digest_of(names) == digest:
+        return None
+    return names if in_full else []
 
 
 def _tie_to_parent(parent: int) -> None:

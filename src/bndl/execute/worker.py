@@ -67,7 +67,7 @@ class Worker:
         store: Store,
     ) -> None:
         self.name = info.name
-        self.peers = Peers(parts.loop, fabric, info, self, config.hello_interval)
+        self.peers = Peers(parts.loop, fabric, info, self, config.hello_interval, greets_all=False)
         self.store = store
         self._loop = parts.loop
         self._parts = parts
@@ -75,7 +75,7 @@ class Worker:
         self._alone = self._is_alone
         self._config = config
         self._tenancies: dict[str, Tenancy] = {}
-        self._calls = Calls(parts.loop, self.peers.send, self.peers.is_connected, config.lease)
+        self._calls = Calls(parts.loop, self.peers.send, self.peers.reach, config.lease)
         self._transfer = Transfer(
             store,
             self._calls,

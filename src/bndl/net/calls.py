@@ -38,16 +38,16 @@ class Calls:
     Args:
         loop: for deadlines.
         send: sends a message to a node.
-        is_connected: whether a node can be talked to.
+        reach: whether a node can be talked to; if not, it sees to it that the two meet.
         patience: for how many seconds a question is held at most.
     """
 
     def __init__(
-        self, loop: Loop, send: Callable[[str, Message], None], is_connected: Callable[[str], bool], patience: float
+        self, loop: Loop, send: Callable[[str, Message], None], reach: Callable[[str], bool], patience: float
     ) -> None:
         self._loop = loop
         self._send = send
-        self._is_connected = is_connected
+        self._reach = reach
         self._patience = patience
         self._numbers = count(1)
         self._open: dict[int, _Open] = {}
@@ -63,7 +63,7 @@ class Calls:
         """
         number = next(self._numbers)
         call = self._open[number] = _Open(peer, question, on_answer, timeout)
-        if self._is_connected(peer):
+        if self._reach(peer):
             self._send_now(number, call)
         else:
             call.timer = self._loop.call_later(min(self._patience, timeout), lambda: self._expire(number))

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import count
 
-__all__ = ["NodeName", "is_worker", "machine_name", "next_context_number"]
+__all__ = ["NodeName", "digest_of", "is_worker", "machine_name", "next_context_number"]
 
 _contexts = count()
 
@@ -26,6 +28,11 @@ def machine_name() -> str:
     """The name of this host, reversed: the most general part first, so that names sort by network."""
     labels = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()).strip(".").split(".")
     return ".".join(reversed(labels)) or "localhost"
+
+
+def digest_of(names: Iterable[str]) -> str:
+    """What stands for a set of names, so that two of them can be compared without sending them."""
+    return blake2b("\n".join(sorted(set(names))).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,10 @@ another version, or it may be the same name with another process behind it. So n
 until answered. A peer is connected once it answered a greeting of ours, or sends anything else after its own: then it
 did hear us.
 
+A driver greets all nodes. A worker greets who greeted it, and the workers that it is to ask for something: if all
+workers greeted all others, a thousand of them would begin with two million messages, most for nothing. It also greets
+whom it finds again after it had lost it, because the other side may not have noticed.
+
 ::
 
     Joined(x) --> Hello(asks) ~~~> x
@@ -81,14 +85,27 @@ class Peers:
         info: what this node says of itself.
         listener: hears of changes and messages.
         interval: seconds until an unanswered greeting is repeated.
+        greets_all: whether to greet every node that comes.
     """
 
-    def __init__(self, loop: Loop, fabric: Fabric, info: NodeInfo, listener: PeerListener, interval: float) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        fabric: Fabric,
+        info: NodeInfo,
+        listener: PeerListener,
+        interval: float,
+        *,
+        greets_all: bool,
+    ) -> None:
         self._loop = loop
         self._fabric = fabric
         self._info = info
         self._listener = listener
         self._interval = interval
+        self._greets_all = greets_all
+        #: Those that are to be greeted when they are announced.
+        self._wanted: set[str] = set()
         self._nodes: dict[str, _Node] = {}
         self._sessions: dict[str, int] = {}
         #: Greetings of nodes that are not announced yet: frames and announcements come on separate ways.
@@ -116,6 +133,11 @@ class Peers:
         """The connected peers, in the order of their names. Thread-safe."""
         return sorted(name for name, node in list(self._nodes.items()) if node.connected)
 
+    @property
+    def seen(self) -> list[str]:
+        """The nodes that announced themselves, connected or not. Thread-safe."""
+        return list(self._nodes)
+
     def of_type(self, node_type: str) -> list[str]:
         """The connected peers of a type. On the loop."""
         nodes = self._nodes.items()
@@ -124,6 +146,15 @@ class Peers:
     def is_connected(self, name: str) -> bool:
         """Whether a node can be talked to."""
         node = self._nodes.get(name)
+        return node is not None and node.connected
+
+    def reach(self, name: str) -> bool:
+        """Whether a node can be talked to. If not, it is greeted, now or when it is announced."""
+        node = self._nodes.get(name)
+        if node is None:
+            self._wanted.add(name)
+        elif not node.greeted:
+            self._greet(name, node)
         return node is not None and node.connected
 
     def _on_received(self, event: Received) -> None:
@@ -145,14 +176,17 @@ class Peers:
         if event.name in self._nodes:
             return
         self._nodes[event.name] = node = _Node()
-        self._sessions[event.name] = self._sessions.get(event.name, 0) + 1
-        self._greet(event.name, node)
+        self._sessions[event.name] = session = self._sessions.get(event.name, 0) + 1
+        if self._greets_all or session > 1 or event.name in self._wanted:
+            self._wanted.discard(event.name)
+            self._greet(event.name, node)
         early = self._early.pop(event.name, None)
         if early is not None:
             self._on_hello(event.name, early)
 
     def _on_left(self, event: Left) -> None:
         self._early.pop(event.name, None)
+        self._wanted.discard(event.name)
         node = self._nodes.pop(event.name, None)
         if node is not None and node.connected:
             self._listener.peer_lost(event.name, "it left, died, or was silent for too long")
@@ -181,12 +215,7 @@ class Peers:
             return
         if hello.info.versions != self._info.versions:
             if not node.refused:
-                if node.connected:  # to a process before it
-                    node.connected = False
-                    self._listener.peer_lost(sender, "it began anew with other versions")
-                node.refused = True
-                self._send_hello(sender, asks=False)  # so that the other side knows why, too
-                self._listener.peer_refused(hello.info)
+                self._refuse(node, hello.info)
             return
         if node.info is None:
             node.info = hello.info
@@ -195,6 +224,8 @@ class Peers:
             node = self._begin_anew(sender, node, hello)
         if hello.asks:
             self._send_hello(sender, asks=False)
+            if not node.greeted:
+                self._greet(sender, node)
         else:
             self._connect(node, node.info or hello.info)
 
@@ -203,6 +234,15 @@ class Peers:
         if not node.connected:
             node.connected = True
             self._listener.peer_connected(info)
+
+    def _refuse(self, node: _Node, info: NodeInfo) -> None:
+        """A node runs other versions."""
+        if node.connected:  # to a process before it
+            node.connected = False
+            self._listener.peer_lost(info.name, "it began anew with other versions")
+        node.refused = True
+        self._send_hello(info.name, asks=False)  # so that the other side knows why, too
+        self._listener.peer_refused(info)
 
     def _lose_track(self, name: str) -> None:
         """What a peer sent is no message. It counts on something that is not known here: so begin anew with it."""

@@ -319,11 +319,17 @@ class World:
             raise Stuck(f"{error}\nwaited for {what}\n{self.describe()}") from None
 
     def wait_connected(self) -> None:
-        """Run until all nodes that are alive are connected with each other."""
+        """Run until all nodes that are alive see each other, and the driver is connected with all others."""
         names = {self.DRIVER, *self.workers}
-        peers = {name: node.worker.peers for name, node in self.workers.items()} | {self.DRIVER: self.driver.peers}
+        peers = {name: node.worker.peers for name, node in self.workers.items()}
         self.wait(
-            lambda: all(set(each.names) == names - {name} for name, each in peers.items()), what="all to be connected"
+            lambda: (
+                len(self.cluster.connected) == len(peers)
+                and set(self.driver.peers.names) == set(peers)
+                and all(set(each.seen) == names - {name} for name, each in peers.items())
+                and all(each.is_connected(self.DRIVER) for each in peers.values())
+            ),
+            what="all to be connected",
         )
 
     def sleep(self, seconds: float) -> None:
