@@ -19,16 +19,14 @@ delivered, unless one side had given the link up after its lease: then they are 
 
 from __future__ import annotations
 
-import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
-from itertools import count
-from typing import Any
 
 from bndl.loop import Timer
 from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received
+from bndl.net.virtual import VirtualTime
 
 __all__ = ["MemoryFabric", "MemoryNetwork", "VirtualTime"]
 
@@ -39,77 +37,6 @@ _CUT_LEASES = (0.9, 2.25)
 
 #: Seconds until a link that was given up is there again, once nothing is in its way.
 _RECONNECT = (0.1, 2.0)
-
-
-class VirtualTime:
-    """A ``Loop`` that never waits: its time jumps to the next callback. An exception of a callback ends the run."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-        self._timers: list[tuple[float, int, Timer]] = []
-        self._order = count()
-
-    def now(self) -> float:
-        """Virtual seconds since the start."""
-        return self._now
-
-    def post(self, callback: Callable[..., object], *args: Any) -> None:
-        """Run ``callback(*args)`` at the present time, after all that is due by now."""
-        self.call_later(0.0, partial(callback, *args))
-
-    def run_or_post(self, callback: Callable[..., object], *args: Any) -> None:
-        """The same as ``post``: there is one thread only."""
-        self.post(callback, *args)
-
-    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
-        """Run ``callback()`` in ``delay`` virtual seconds."""
-        return self.call_at(self._now + delay, callback)
-
-    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
-        """Run ``callback()`` at the virtual time ``when``, or now if that is past."""
-        timer = Timer(max(self._now, when), callback)
-        heapq.heappush(self._timers, (timer.when, next(self._order), timer))
-        return timer
-
-    def run_until(self, predicate_or_time: Callable[[], bool] | float, limit: float = float("inf")) -> None:
-        """Run until the predicate holds, or until the given time.
-
-        Args:
-            predicate_or_time: asked before the first callback and after each; or a time, which ``now()`` is then.
-            limit: virtual seconds that it may take at most.
-
-        Raises:
-            TimeoutError: if the limit is reached before, or nothing is left to run and the predicate does not hold.
-        """
-        deadline = self._now + limit
-        if not callable(predicate_or_time):
-            if predicate_or_time > deadline:
-                raise TimeoutError(f"virtual time {predicate_or_time} is more than {limit} s after {self._now}")
-            self._run(lambda: False, predicate_or_time)
-            self._now = max(self._now, predicate_or_time)
-        elif not self._run(predicate_or_time, deadline):
-            left = "nothing is left to run" if self._next() is None else f"the limit of {limit} s is reached"
-            raise TimeoutError(f"at {self._now:.6f} s {left}, and this does not hold: {predicate_or_time!r}")
-
-    def run(self, limit: float) -> bool:
-        """Run until nothing is left to run, for at most ``limit`` virtual seconds. Returns whether nothing is left."""
-        self._run(lambda: False, self._now + limit)
-        return self._next() is None
-
-    def _run(self, done: Callable[[], bool], deadline: float) -> bool:
-        while not done():
-            timer = self._next()
-            if timer is None or timer.when > deadline:
-                return False
-            heapq.heappop(self._timers)
-            self._now = timer.when
-            timer.callback()
-        return True
-
-    def _next(self) -> Timer | None:
-        while self._timers and self._timers[0][2].cancelled:
-            heapq.heappop(self._timers)
-        return self._timers[0][2] if self._timers else None
 
 
 class MemoryFabric:
@@ -175,6 +102,8 @@ class MemoryFabric:
 class _Link:
     """What is between two nodes that are on the air."""
 
+    __slots__ = ("connecting", "connection", "ends", "held", "lapses", "lost_from", "up")
+
     def __init__(self, one: MemoryFabric, other: MemoryFabric) -> None:
         self.ends = (one, other)
         #: Whether frames pass. False from when one end gave the other up until both are connected again.
@@ -211,15 +140,26 @@ class MemoryNetwork:
         seed: of all random choices.
         delay: the shortest and the longest time that a frame takes, in virtual seconds.
         lease: virtual seconds after which a silent peer is given up.
+        together: whether all hear of a new node at the same time, and it of all of them, as behind a router. A network
+            of very many nodes takes far fewer timers so.
     """
 
     def __init__(
-        self, time: VirtualTime, seed: int, *, delay: tuple[float, float] = (0.0001, 0.002), lease: float = 5.0
+        self,
+        time: VirtualTime,
+        seed: int,
+        *,
+        delay: tuple[float, float] = (0.0001, 0.002),
+        lease: float = 5.0,
+        together: bool = False,
     ) -> None:
         self._time = time
         self._random = random.Random(seed)  # noqa: S311 - to be repeatable, not secret
         self._delay = delay
         self._lease = lease
+        self._together = together
+        #: When the last new node has heard of all, and all of it, if they do together.
+        self._introduced = 0.0
         self._nodes: dict[str, MemoryFabric] = {}
         self._links: dict[frozenset[str], _Link] = {}
         self._frozen: set[str] = set()
@@ -265,15 +205,19 @@ class MemoryNetwork:
     def _attach(self, fabric: MemoryFabric) -> None:
         if fabric.name in self._nodes:
             raise ValueError(f"a node called {fabric.name!r} is on the air; kill or close it first")
-        self._links[frozenset((fabric.name,))] = _Link(fabric, fabric)
+        new = self._links[frozenset((fabric.name,))] = _Link(fabric, fabric)
+        links = [new]
         for peer in self._nodes.values():
             link = self._links[frozenset((fabric.name, peer.name))] = _Link(fabric, peer)
+            links.append(link)
             if self._is_cut(link):
                 link.up = False
-            else:
+            elif not self._together:
                 self._connect(link)
+        if self._together:
+            self._introduce(fabric, [link for link in links[1:] if link.up])
         self._nodes[fabric.name] = fabric
-        self._settle()
+        self._settle(links)
 
     def _detach(self, fabric: MemoryFabric, *, lossy: bool) -> None:
         fabric._closed = True
@@ -307,9 +251,9 @@ class MemoryNetwork:
         else:
             receiver._tell(event)
 
-    def _settle(self) -> None:
-        """After a fault began or ended: start, keep or stop the leases of every link."""
-        for link in self._links.values():
+    def _settle(self, links: Iterable[_Link] | None = None) -> None:
+        """After a fault began or ended: start, keep or stop the leases of these links, or of all."""
+        for link in self._links.values() if links is None else links:
             one, other = link.ends
             self._watch(link, one, other)
             self._watch(link, other, one)
@@ -353,7 +297,25 @@ class MemoryNetwork:
         for end, peer in (link.ends, link.ends[::-1]):
             self._announce(end, Joined(peer.name), self._some_delay())
 
+    def _introduce(self, fabric: MemoryFabric, links: Sequence[_Link]) -> None:
+        """Let a new node hear of all others at once, and all others of it."""
+        others = [link.ends[1] for link in links]
+        for link in links:
+            link.connection += 1
+        tell_others, tell_it = self._some_delay(), self._some_delay()
+        self._introduced = max(self._introduced, self._time.now() + max(tell_others, tell_it))
+        joined = Joined(fabric.name)
+        self._time.call_later(tell_others, partial(self._tell_all, others, [joined] * len(others)))
+        self._time.call_later(
+            tell_it, partial(self._tell_all, [fabric] * len(others), [Joined(each.name) for each in others])
+        )
+
+    def _tell_all(self, fabrics: Sequence[MemoryFabric], events: Sequence[Joined]) -> None:
+        for fabric, event in zip(fabrics, events, strict=True):
+            self._tell(fabric, event)
+
     def _announce(self, to: MemoryFabric, event: Joined | Left, delay: float) -> None:
+        delay = max(delay, self._introduced - self._time.now())
         self._in_order(("peer", to, event.name), delay, partial(self._tell, to, event))
 
     def _tell(self, fabric: MemoryFabric, event: FabricEvent) -> None:
@@ -372,6 +334,8 @@ class MemoryNetwork:
         return self._random.uniform(*self._delay)
 
     def _is_cut(self, link: _Link) -> bool:
+        if not self._cuts:
+            return False
         one, other = (end.name for end in link.ends)
         return any(
             (one in names) != (other in names)

@@ -39,8 +39,11 @@ class NodeLoop:
         self.call_later(0.0, partial(callback, *args))
 
     def run_or_post(self, callback: Callable[..., object], *args: Any) -> None:
-        """The same as ``post``: there is one thread only."""
-        self.post(callback, *args)
+        """Run ``callback(*args)`` now, or as ``post`` does it if the node is frozen."""
+        if self.is_frozen:
+            self.post(callback, *args)
+        elif not self.is_dead:
+            callback(*args)
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Run ``callback()`` in ``delay`` virtual seconds, or when the node is thawed if it is frozen then."""

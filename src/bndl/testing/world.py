@@ -136,6 +136,7 @@ class World:
         is_stubborn: whether an attempt does not end when an exception is raised in it.
         delay: the shortest and the longest time that a frame takes, in virtual seconds.
         checked: whether the scheduler's invariants are checked after each event.
+        together: whether all nodes hear of a new one at the same time, as behind a router.
 
     Attributes:
         trace: what happened: (virtual time, what, details...).
@@ -146,7 +147,7 @@ class World:
 
     DRIVER = "driver"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of its own, by name
         self,
         seed: int,
         *,
@@ -157,12 +158,14 @@ class World:
         is_stubborn: Callable[[Prepared], bool] = lambda _: False,
         delay: tuple[float, float] = (0.0001, 0.002),
         checked: bool = True,
+        together: bool = False,
     ) -> None:
         self.seed = seed
         self.config = config
         self.random = random.Random(seed)  # noqa: S311 - to be repeatable, not secret
         self.time = VirtualTime()
-        self.network = MemoryNetwork(self.time, self.random.getrandbits(32), delay=delay, lease=config.lease)
+        network_seed = self.random.getrandbits(32)
+        self.network = MemoryNetwork(self.time, network_seed, delay=delay, lease=config.lease, together=together)
         self.trace: list[tuple[float, str, Any]] = []
         self.workers: dict[str, SimulatedWorker] = {}
         self.cluster = Cluster(end=self._end)
