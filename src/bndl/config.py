@@ -43,6 +43,9 @@ class Config:
         library_threads: how many threads numeric libraries may use in each worker; 0 for its share of the cores.
         drain_timeout: how many seconds a worker that is told to leave may take to finish its work.
         rejoin_timeout: for how many seconds a lost node is looked for at its last address.
+        mesh: whether to be connected to all other nodes; if not, to one of the seeds only, which must be routers.
+        mesh_workers: up to how many workers of a driver that is alone with them are connected to each other. If there
+            are more, each is connected to the driver only, which passes on what they send each other.
     """
 
     lease: float = 5.0
@@ -71,6 +74,8 @@ class Config:
     library_threads: int = 0
     drain_timeout: float = 60.0
     rejoin_timeout: float = 600.0
+    mesh: bool = True
+    mesh_workers: int = 16
 
     def __post_init__(self) -> None:
         for each in fields(self):

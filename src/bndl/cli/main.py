@@ -41,6 +41,22 @@ CredentialsFolder = Annotated[
     typer.Option("--credentials", metavar="DIR", help="Made by bndl cluster init: the secret, and keys for TLS."),
 ]
 ClusterName = Annotated[str | None, typer.Option("--cluster", metavar="NAME", help="The name of the cluster.")]
+Mesh = Annotated[
+    bool | None,
+    typer.Option(
+        "--mesh/--no-mesh",
+        help="Connect to all other nodes, or to one of the seeds only, which must be routers.",
+        show_default="--mesh",
+    ),
+]
+Listen = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ADDRESS", help="Where other nodes can join, such as tls/10.0.0.5:5000. May be repeated."),
+]
+InsecurePlaintext = Annotated[
+    bool | None,
+    typer.Option("--insecure-plaintext", help="Listen on the network without TLS; for networks that you trust."),
+]
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the value of the option
@@ -84,7 +100,7 @@ def demo(
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
-def run(
+def run(  # noqa: PLR0913 - typer makes an option of each
     script: Annotated[str, typer.Argument(metavar="SCRIPT", help="A Python file.")],
     arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="The script's own.")] = None,
     *,
@@ -94,6 +110,7 @@ def run(
     secret_file: SecretFile = None,
     credentials: CredentialsFolder = None,
     cluster: ClusterName = None,
+    mesh: Mesh = None,
 ) -> None:
     """Run a script as python does, with `ctx` ready in it.
 
@@ -102,7 +119,7 @@ def run(
     from bndl.cli.run import run_script
     from bndl.cli.settings import ConnectSettings
 
-    settings = ConnectSettings(workers, concurrency, _split(seeds), secret_file, credentials, cluster)
+    settings = ConnectSettings(workers, concurrency, _split(seeds), secret_file, credentials, cluster, mesh)
     run_script(script, arguments or [], settings)
 
 
@@ -143,31 +160,27 @@ def shell(
     secret_file: SecretFile = None,
     credentials: CredentialsFolder = None,
     cluster: ClusterName = None,
+    mesh: Mesh = None,
 ) -> None:
     """Start a Python shell with `ctx` ready in it: IPython if it is installed."""
     from bndl.cli.settings import ConnectSettings
     from bndl.cli.shell import run_shell
 
-    run_shell(ConnectSettings(workers, concurrency, _split(seeds), secret_file, credentials, cluster))
+    run_shell(ConnectSettings(workers, concurrency, _split(seeds), secret_file, credentials, cluster, mesh))
 
 
 @app.command()
-def worker(
+def worker(  # noqa: PLR0913 - typer makes an option of each
     *,
     workers: Workers = None,
     concurrency: Concurrency = None,
-    listen: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ADDRESS", help="Where other nodes can join, such as tls/10.0.0.5:5000. May be repeated."),
-    ] = None,
+    listen: Listen = None,
     seeds: Seeds = None,
     secret_file: SecretFile = None,
     credentials: CredentialsFolder = None,
     cluster: ClusterName = None,
-    insecure_plaintext: Annotated[
-        bool | None,
-        typer.Option("--insecure-plaintext", help="Listen on the network without TLS; for networks that you trust."),
-    ] = None,
+    mesh: Mesh = None,
+    insecure_plaintext: InsecurePlaintext = None,
 ) -> None:
     """Run workers on this machine for a cluster, until SIGTERM or Ctrl-C: then they finish what they run, and leave.
 
@@ -179,6 +192,35 @@ def worker(
         {
             "workers": workers,
             "concurrency": concurrency,
+            "listen": _split(listen),
+            "seeds": _split(seeds),
+            "secret_file": secret_file,
+            "credentials": credentials,
+            "cluster": cluster,
+            "mesh": mesh,
+            "insecure_plaintext": insecure_plaintext,
+        }
+    )
+
+
+@app.command()
+def router(
+    *,
+    listen: Listen = None,
+    seeds: Seeds = None,
+    secret_file: SecretFile = None,
+    credentials: CredentialsFolder = None,
+    cluster: ClusterName = None,
+    insecure_plaintext: InsecurePlaintext = None,
+) -> None:
+    """Run a router, through which nodes with --no-mesh reach each other, until SIGTERM or Ctrl-C.
+
+    Seeds are other routers.
+    """
+    from bndl.cli.router import run_router
+
+    run_router(
+        {
             "listen": _split(listen),
             "seeds": _split(seeds),
             "secret_file": secret_file,

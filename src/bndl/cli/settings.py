@@ -25,6 +25,7 @@ class ConnectSettings:
     secret_file: Path | None = None
     credentials: Path | None = None
     cluster: str | None = None
+    mesh: bool | None = None
 
     def connect(self) -> None:
         """Connect the process-wide context, ``bndl.ctx``. It is stopped when the process ends.
@@ -42,6 +43,7 @@ class ConnectSettings:
             secret_file=self.secret_file,
             credentials=self.credentials,
             cluster=self.cluster,
+            mesh=self.mesh,
         )
         set_default(context)
 

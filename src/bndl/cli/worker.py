@@ -20,7 +20,7 @@ from bndl.config import Config
 from bndl.configure import configure
 from bndl.net.credentials import Credentials, find_credentials, require_credentials
 
-__all__ = ["run_worker"]
+__all__ = ["describe_credentials", "end_on_signals", "run_worker", "written"]
 
 #: Seconds between looks at the workers.
 _INTERVAL = 0.1
@@ -45,10 +45,10 @@ def run_worker(arguments: Mapping[str, object]) -> None:
     leave = threading.Event()
     with contextlib.ExitStack() as stack:
         stack.callback(host.stop)
-        _on_signals(leave)
+        end_on_signals(leave)
         host.start()
         named = find_credentials(config) is not None
-        secret_file = None if named else stack.enter_context(_written(credentials))
+        secret_file = None if named else stack.enter_context(written(credentials))
         _introduce(host, config, secret_file)
         said = False
         while not leave.wait(_INTERVAL):
@@ -62,7 +62,9 @@ def run_worker(arguments: Mapping[str, object]) -> None:
         host.drain()
 
 
-def _on_signals(leave: threading.Event) -> None:
+def end_on_signals(leave: threading.Event) -> None:
+    """Set the event on SIGTERM and Ctrl-C; a second Ctrl-C interrupts."""
+
     def handle(number: int, _frame: object) -> None:
         if leave.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -73,7 +75,7 @@ def _on_signals(leave: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def _written(credentials: Credentials) -> Iterator[Path]:
+def written(credentials: Credentials) -> Iterator[Path]:
     """A fresh secret in a file, for those who are to join. It goes when the workers go."""
     handle, name = tempfile.mkstemp(prefix="bndl-", suffix=".secret")  # only this user may read it
     with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -85,14 +87,21 @@ def _written(credentials: Credentials) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _introduce(host: WorkerHost, config: Config, secret_file: Path | None) -> None:
-    """Say how others join. The first line is for programs, too."""
-    typer.echo(f"listening on {' '.join(host.addresses)}")
+def describe_credentials(config: Config, secret_file: Path | None) -> str:
+    """The options that others join with."""
     if config.credentials:
         option = f"--credentials {shlex.quote(config.credentials)}"
     else:
         option = f"--secret-file {shlex.quote(str(secret_file or config.secret_file))}"
-    if config.cluster:
-        option += f" --cluster {shlex.quote(config.cluster)}"
-    typer.echo(f"to join: bndl worker --seeds {host.addresses[0]} {option}")
-    typer.echo(f"to use it: bndl shell --seeds {host.addresses[0]} {option}")
+    return option + (f" --cluster {shlex.quote(config.cluster)}" if config.cluster else "")
+
+
+def _introduce(host: WorkerHost, config: Config, secret_file: Path | None) -> None:
+    """Say how others join. The first line is for programs, too."""
+    if not host.addresses:
+        typer.echo(f"joined through {' '.join(config.seeds)}")
+        return
+    typer.echo(f"listening on {' '.join(host.addresses)}")
+    options = describe_credentials(config, secret_file)
+    typer.echo(f"to join: bndl worker --seeds {host.addresses[0]} {options}")
+    typer.echo(f"to use it: bndl shell --seeds {host.addresses[0]} {options}")

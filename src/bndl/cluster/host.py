@@ -24,6 +24,7 @@ from bndl.net.credentials import Credentials
 from bndl.net.endpoints import loopback, without_ports
 from bndl.net.meeting import MeetingPoint
 from bndl.net.names import next_context_number
+from bndl.net.session import choose_role
 
 __all__ = ["WorkerHost"]
 
@@ -40,7 +41,7 @@ class WorkerHost:
 
     Attributes:
         cluster: the name of the cluster.
-        addresses: where other nodes can join, once it is started.
+        addresses: where other nodes can join, once it is started; none if it is in no mesh.
         failure: why a worker was given up, if one was.
         are_there: set once all workers have joined the cluster.
     """
@@ -55,6 +56,7 @@ class WorkerHost:
         self._config = config
         self._credentials = credentials
         self._listen = config.listen or loopback(tls=credentials.has_tls)
+        self._role = choose_role(config)
         self._meeting = MeetingPoint(
             credentials=credentials,
             listen=self._listen,
@@ -63,6 +65,7 @@ class WorkerHost:
             insecure_plaintext=config.insecure_plaintext,
             cluster=self.cluster,
             on_joined=self._note_joined,
+            role=self._role,
         )
         self._supervisor: Supervisor | None = None
 
@@ -86,6 +89,7 @@ class WorkerHost:
             path=(str(Path.cwd()), *read_search_path()),
             config=replace(self._config, seeds=(), listen=()),
             is_shared=True,
+            role=self._role,
         )
         self._supervisor = Supervisor(settings, self._workers, self._config, self)
         self._supervisor.start()

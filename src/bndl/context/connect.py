@@ -33,6 +33,7 @@ def connect(  # noqa: PLR0913 - each is an option of its own, by name
     listen: Sequence[str] | None = None,
     insecure_plaintext: bool | None = None,
     cluster: str | None = None,
+    mesh: bool | None = None,
     deploy: Deployment | None = None,
     progress: bool | None = None,
     config: Config | None = None,
@@ -52,6 +53,7 @@ def connect(  # noqa: PLR0913 - each is an option of its own, by name
         listen: where to listen, such as ``tls/10.0.0.7:0``; by default where only this machine can reach it.
         insecure_plaintext: whether ``listen`` may have addresses of the network without TLS.
         cluster: the name of the cluster, if it is not the default.
+        mesh: whether to be connected to all other nodes; if not, to one of the seeds only, which must be routers.
         deploy: runs workers elsewhere, such as ``bndl.deploy.RayWorkers(8)``; there are no local ones by default then.
         progress: whether to show a bar for each stage; left out: if standard error is a terminal or a notebook.
         config: settings, instead of those of the environment and of ``bndl.toml``.
@@ -79,6 +81,7 @@ def connect(  # noqa: PLR0913 - each is an option of its own, by name
         "listen": listen,
         "insecure_plaintext": insecure_plaintext,
         "cluster": cluster,
+        "mesh": mesh,
     }
     settings = configure(arguments, base=config).config
     if workers is None:

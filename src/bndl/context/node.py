@@ -23,6 +23,7 @@ from bndl.net.endpoints import loopback, without_ports
 from bndl.net.messages import NodeInfo
 from bndl.net.names import NodeName, machine_name, next_context_number
 from bndl.net.peers import own_versions
+from bndl.net.session import Role, choose_role
 from bndl.net.zenoh import ZenohFabric
 
 __all__ = ["DriverNode"]
@@ -48,6 +49,7 @@ class DriverNode:
         number = next_context_number()
         name = str(NodeName(machine_name(), "driver", os.getpid(), number, 0))
         is_shared = bool(config.seeds or config.listen) and deployment is None
+        own_role, worker_role = _choose_roles(workers, config, is_alone=not is_shared and deployment is None)
         cluster = config.cluster or ("default" if is_shared else f"local-{token_hex(4)}")
         versions = own_versions(_version.__version__)
         names = ("bndl-driver", "bndl-bulk", "bndl-futures", "bndl-callbacks")
@@ -62,6 +64,7 @@ class DriverNode:
             lease=config.lease,
             rejoin_timeout=config.rejoin_timeout,
             insecure_plaintext=config.insecure_plaintext,
+            role=own_role,
         )
         self._deployment = deployment
         self._supervisor: Supervisor | None = None
@@ -76,6 +79,7 @@ class DriverNode:
             parent=0,
             path=read_search_path(),
             config=config,
+            role=worker_role,
         )
         self._workers = workers
         self._config = config
@@ -134,7 +138,7 @@ class DriverNode:
             self.driver.fail_all(error)
 
     def _settings_with_seeds(self) -> WorkerSettings:
-        seeds = (*self._fabric.addresses, *self._config.seeds)
+        seeds = (*self._fabric.addresses, *self._config.seeds)  # a driver in no mesh has no address
         return msgspec.structs.replace(self._settings, seeds=seeds)
 
     def _count_expected(self) -> int:
@@ -157,3 +161,17 @@ class DriverNode:
 
     def _crashed(self, error: BaseException) -> None:
         self.driver.crashed(error)
+
+
+def _choose_roles(workers: int, config: Config, *, is_alone: bool) -> tuple[Role, Role]:
+    """How a driver takes part in the network, and how its local workers do.
+
+    Args:
+        workers: how many local workers there are.
+        config: settings.
+        is_alone: whether nobody else is in the cluster.
+    """
+    if is_alone and config.mesh and workers > config.mesh_workers:
+        return Role.ROUTER, Role.CLIENT
+    role = choose_role(config)
+    return role, role

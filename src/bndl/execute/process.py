@@ -35,6 +35,7 @@ from bndl.net.credentials import Credentials
 from bndl.net.messages import NodeInfo
 from bndl.net.names import NodeName, digest_of, is_worker, machine_name
 from bndl.net.peers import own_versions
+from bndl.net.session import Role
 from bndl.net.zenoh import ZenohFabric
 
 __all__ = ["BOOT", "DRAIN", "WorkerSettings", "compare_views", "main"]
@@ -76,6 +77,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
         config: settings.
         box: the open file of its black box; -1 for none.
         is_shared: whether it belongs to no driver. It is told to drain before it is told to stop then.
+        role: how it takes part in the network.
     """
 
     cluster: str
@@ -90,6 +92,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     config: Config
     box: int = -1
     is_shared: bool = False
+    role: Role = Role.PEER
 
 
 def compare_views(driver: str, digest: str, *, in_full: bool) -> list[str] | None:
@@ -143,6 +146,7 @@ def make_worker(settings: WorkerSettings, parts: ThreadParts) -> tuple[Worker, Z
         lease=settings.config.lease,
         rejoin_timeout=settings.config.rejoin_timeout,
         insecure_plaintext=settings.config.insecure_plaintext,
+        role=settings.role,
     )
     store = Store(share_for_results(settings.config.memory_limit, settings.config.store_bytes))
     info = NodeInfo(name, "worker", token_hex(8), own_versions(_version.__version__), settings.concurrency)

@@ -1,6 +1,7 @@
 """A meeting point: an address through which nodes find each other, and which is no node itself.
 
-It is for a process that starts workers: its address stays the same while they come and go.
+It is for a process that starts workers: its address stays the same while they come and go. As a router it is a process
+of its own, ``bndl router``, that also passes on what they send each other.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from collections.abc import Callable, Sequence
 import zenoh
 
 from bndl.errors import ClusterError
+from bndl.net.complaints import explain
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import check_listen, check_seeds
 from bndl.net.lingering import stop_lingering
-from bndl.net.session import check_secret, find_addresses, open_session
+from bndl.net.session import Role, check_secret, find_addresses, open_session
 
 __all__ = ["MeetingPoint"]
 
@@ -36,6 +38,7 @@ class MeetingPoint:
         insecure_plaintext: whether ``listen`` may have addresses that other machines can reach without TLS.
         cluster: the name of the cluster whose nodes are watched.
         on_joined: called with the name of each node that comes, in a thread of zenoh.
+        role: a router passes on what nodes send each other. A client only watches: it does not listen.
 
     Raises:
         InvalidOption: if an endpoint or the secret cannot be used.
@@ -51,14 +54,17 @@ class MeetingPoint:
         insecure_plaintext: bool,
         cluster: str,
         on_joined: Callable[[str], None],
+        role: Role = Role.PEER,
     ) -> None:
         check_secret(credentials.secret)
+        listen = () if role == Role.CLIENT else listen
         check_listen(listen, tls=credentials.has_tls, insecure_plaintext=insecure_plaintext)
         check_seeds(seeds, tls=credentials.has_tls)
         self._credentials = credentials
         self._listen = tuple(listen)
         self._seeds = tuple(seeds)
         self._lease = lease
+        self._role = role
         self._tokens = f"bndl/{cluster}/peer/*/*"
         self._on_joined = on_joined
         self._session: zenoh.Session | None = None
@@ -71,12 +77,17 @@ class MeetingPoint:
             ClusterError: if an endpoint cannot be listened on.
         """
         try:
-            self._session = open_session(self._credentials, self._listen, self._seeds, self._lease)
+            self._session = open_session(self._credentials, self._listen, self._seeds, self._lease, role=self._role)
             _open.add(self)
             self._watch = self._session.liveliness().declare_subscriber(self._tokens, self._on_token, history=True)
-            return find_addresses(self._session)
+            return find_addresses(self._session) if self._listen else ()
         except zenoh.ZError as error:
             text = f"cannot listen on {', '.join(self._listen)}: {error}. Give addresses and ports that are free here."
+            if not self._listen:
+                text = (
+                    f"there is no router at {', '.join(self._seeds)}: {explain(error)}. Start one with `bndl router`, "
+                    "and see that its secret is the same."
+                )
             raise ClusterError(text) from None
 
     def _on_token(self, sample: zenoh.Sample) -> None:

@@ -5,53 +5,98 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import zenoh
 
+from bndl.config import Config
 from bndl.errors import ClusterError, InvalidOption
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import Endpoint
 
-__all__ = ["check_secret", "find_addresses", "open_session"]
+__all__ = ["Role", "check_secret", "choose_role", "find_addresses", "open_session"]
 
 _USER = "bndl"
+#: Zenoh's own limit of 1,000 is for connections that nobody means to have.
+_MOST_SESSIONS = 65_535
+#: For how many milliseconds a client looks for its first router. Later it does so for as long as it lives.
+_ROUTER_TIMEOUT_MS = 10_000
+
+
+class Role(StrEnum):
+    """How a node takes part in the network."""
+
+    #: It is connected to all others.
+    PEER = "peer"
+    #: It is connected to one router, and through that to all others.
+    CLIENT = "client"
+    #: It passes on what is not for it.
+    ROUTER = "router"
+
+
+def choose_role(config: Config) -> Role:
+    """How a node of these settings takes part in the network.
+
+    Raises:
+        InvalidOption: it is in no mesh, and no router is named.
+    """
+    if config.mesh:
+        return Role.PEER
+    if not config.seeds:
+        raise InvalidOption("a node that is in no mesh needs a router: give its address with seeds= (--seeds)")
+    return Role.CLIENT
 
 
 def open_session(
-    credentials: Credentials, listen: Sequence[str], seeds: Sequence[str], lease: float, *, autoconnect: bool = True
+    credentials: Credentials,
+    listen: Sequence[str],
+    seeds: Sequence[str],
+    lease: float,
+    *,
+    role: Role = Role.PEER,
+    autoconnect: bool = True,
 ) -> zenoh.Session:
     """Open a session. Returns at once, before any seed is reached: seeds are tried again in the background.
+
+    A client is different: it returns when it has reached one, which is its router.
 
     Args:
         credentials: a node without them connects to nobody.
         listen: endpoints; a port of 0 means any free one.
         seeds: endpoints of nodes to join through.
         lease: seconds of silence after which a peer counts as lost.
+        role: what the session is to the others. A client does not listen.
         autoconnect: whether to connect to the nodes that others tell of.
 
     Raises:
-        zenoh.ZError: an endpoint cannot be listened on.
+        zenoh.ZError: an endpoint cannot be listened on, or a client reached no router within 10 seconds.
     """
+    options = _options(credentials, listen, seeds, lease) | {"mode": role.value}
+    if not autoconnect:
+        options["scouting/gossip/autoconnect"] = {"peer": []}
+    if role == Role.CLIENT:
+        # It is of no use without a router, and zenoh waits for one before it returns. Nobody connects to it.
+        options |= {"connect/timeout_ms": _ROUTER_TIMEOUT_MS, "connect/exit_on_failure": True}
+        return _open(options)
     # Zenoh reads who may connect from a file, which is there for that moment only.
     handle, name = tempfile.mkstemp(prefix="bndl-")  # only this user may read it
     os.close(handle)
     dictionary = Path(name)
     try:
         dictionary.write_text(f"{_USER}:{credentials.secret}\n", encoding="utf-8")
-        options = _options(credentials, listen, seeds, lease) | {
-            "transport/auth/usrpwd/dictionary_file": str(dictionary),
-        }
-        if not autoconnect:
-            options["scouting/gossip/autoconnect"] = {"peer": []}
-        config = zenoh.Config()
-        for key, value in options.items():
-            config.insert_json5(key, json.dumps(value))
-        return zenoh.open(config)
+        return _open(options | {"transport/auth/usrpwd/dictionary_file": str(dictionary)})
     finally:
         dictionary.unlink()
+
+
+def _open(options: Mapping[str, Any]) -> zenoh.Session:
+    config = zenoh.Config()
+    for key, value in options.items():
+        config.insert_json5(key, json.dumps(value))
+    return zenoh.open(config)
 
 
 def find_addresses(session: zenoh.Session) -> tuple[str, ...]:
@@ -60,7 +105,7 @@ def find_addresses(session: zenoh.Session) -> tuple[str, ...]:
     Raises:
         ClusterError: it does not tell.
     """
-    for reply in session.get(f"@/{session.zid()}/peer", timeout=5.0):
+    for reply in session.get(f"@/{session.zid()}/*", timeout=5.0):
         if reply.ok is not None:
             return tuple(json.loads(reply.ok.payload.to_bytes())["locators"])
     raise ClusterError("zenoh did not tell its addresses within 5 seconds; start the node again")
@@ -79,7 +124,6 @@ def check_secret(secret: str) -> None:
 def _options(credentials: Credentials, listen: Sequence[str], seeds: Sequence[str], lease: float) -> dict[str, Any]:
     lease_ms = max(1, round(lease * 1000))
     options: dict[str, Any] = {
-        "mode": "peer",
         "listen/endpoints": list(listen),
         "connect/endpoints": list(seeds),
         "connect/timeout_ms": -1,
@@ -88,7 +132,10 @@ def _options(credentials: Credentials, listen: Sequence[str], seeds: Sequence[st
         "connect/retry": {"period_init_ms": 100, "period_max_ms": 1000, "period_increase_factor": 2},
         # Otherwise opening takes 0.5 s if a seed is not there.
         "open/return_conditions/connect_scouted": False,
+        "transport/unicast/max_sessions": _MOST_SESSIONS,
         "scouting/multicast/enabled": False,
+        # A router waits so long for what it might find by multicast.
+        "scouting/delay": 0,
         "scouting/gossip/enabled": True,
         "scouting/gossip/autoconnect_strategy": {"peer": {"to_peer": _strategy(listen, seeds)}},
         "transport/auth/usrpwd/user": _USER,

@@ -31,7 +31,7 @@ from bndl.net.endpoints import check_listen, check_seeds, loopback
 from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received
 from bndl.net.lingering import stop_lingering
 from bndl.net.rejoin import Rejoiner
-from bndl.net.session import check_secret, find_addresses, open_session
+from bndl.net.session import Role, check_secret, find_addresses, open_session
 
 __all__ = ["MAX_FRAME_BYTES", "ZenohFabric"]
 
@@ -67,12 +67,13 @@ class ZenohFabric:
         lease: seconds of silence after which a peer counts as lost.
         rejoin_timeout: for how many seconds a lost peer is looked for at its last addresses.
         insecure_plaintext: whether ``listen`` may have addresses that other machines can reach without TLS.
+        role: a client does not listen, and its seeds are routers.
 
     Raises:
         InvalidOption: if the name, the cluster, an endpoint, the secret or the lease cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of its own, by name
         self,
         name: str,
         cluster: str,
@@ -83,6 +84,7 @@ class ZenohFabric:
         lease: float = 5.0,
         rejoin_timeout: float = 600.0,
         insecure_plaintext: bool = False,
+        role: Role = Role.PEER,
     ) -> None:
         _check_key_chunk("node", name)
         _check_key_chunk("cluster", cluster)
@@ -90,7 +92,8 @@ class ZenohFabric:
         if lease <= 0:
             raise InvalidOption(f"the lease must be more than 0 seconds, not {lease}; the default is 5.0")
         tls = credentials.has_tls
-        self._listen = tuple(listen) or loopback(tls=tls)
+        self._role = role
+        self._listen = () if role == Role.CLIENT else tuple(listen) or loopback(tls=tls)
         check_listen(self._listen, tls=tls, insecure_plaintext=insecure_plaintext)
         check_seeds(seeds, tls=tls)
         self._name = name
@@ -144,9 +147,12 @@ class ZenohFabric:
             self._listener = listener
         _check_not_forked()
         try:
-            self._session = session = open_session(self._credentials, self._listen, self._seeds, self._lease)
+            self._session = session = open_session(
+                self._credentials, self._listen, self._seeds, self._lease, role=self._role
+            )
             _open_fabrics.add(self)
-            self._addresses = find_addresses(session)
+            if self._listen:
+                self._addresses = find_addresses(session)
             self._read("frames", session.declare_subscriber(f"{self._prefix}/to/{self._name}/*", _channel()))
             liveliness = session.liveliness()
             tokens = liveliness.declare_subscriber(f"{self._prefix}/peer/*/*", _channel(), history=True)
@@ -155,10 +161,15 @@ class ZenohFabric:
             self._declared.append(liveliness.declare_token(token))
         except zenoh.ZError as error:
             self.close()
-            raise ClusterError(
-                f"{self!r} could not listen on {', '.join(self._listen)} with seeds {', '.join(self._seeds) or 'none'}:"
-                f" {explain(error)}. Give endpoints such as tcp/127.0.0.1:0, of an address and a port free here."
-            ) from None
+            seeds = ", ".join(self._seeds) or "none"
+            text = (
+                f"{self!r} could not listen on {', '.join(self._listen)} with seeds {seeds}: {explain(error)}. "
+                "Give endpoints such as tcp/127.0.0.1:0, of an address and a port free here."
+                if self._listen
+                else f"{self!r} reached no router at {seeds}: {explain(error)}. Start one with `bndl router`, and see "
+                "that its secret is the same."
+            )
+            raise ClusterError(text) from None
         except BaseException:
             self.close()
             raise
