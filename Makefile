@@ -34,11 +34,12 @@ check: $(VENV)/.installed-dev ## lint, format, types, import contracts, changelo
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/towncrier build --draft --version next >/dev/null
 
-bench: $(VENV)/.installed-dev ## start-up, cost of a task next to multiprocessing.Pool, the scheduler, a million tasks; profiling
+bench: $(VENV)/.installed-dev ## start-up, cost of a task next to multiprocessing.Pool, the scheduler, a million tasks, 50 workers; profiling
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/scheduler.py
 	$(BIN)/python bench/scale.py
+	$(BIN)/python bench/cluster.py
 	$(BIN)/python bench/profiling.py
 
 docs: $(VENV)/.installed-docs ## docs/ as HTML in site/
