@@ -57,7 +57,8 @@ class Plan:
         self._stubborn = generator.choice((0.0, 0.0, 0.2))
         #: When the last fault is over, but for workers that end themselves.
         self.calm = 0.0
-        self._cancelled: set[Run] = set()
+        #: Runs that were cancelled, and whether the driver heard of it before their end.
+        self._cancelled: dict[Run, bool] = {}
         #: Runs of which single tasks were cancelled.
         self._meddled: set[Run] = set()
 
@@ -134,9 +135,13 @@ class Plan:
         return run, Drawn(Job("grown"), values)
 
     def _cancel_later(self, run: Run) -> None:
+        def note() -> None:
+            self._cancelled[run] = not run.ended
+
         def cancel() -> None:
             if not run.ended:
-                self._cancelled.add(run)
+                self._cancelled[run] = False
+                self.world.driver_loop.post(note)  # it comes right before the cancellation, if the driver is frozen too
                 run.execution.cancel("the plan says so")
 
         self.world.time.call_later(self._random.uniform(0.0, 2.0), cancel)
@@ -215,8 +220,10 @@ class Plan:
     # What has to be true
 
     def _check(self, run: Run, drawn: Drawn) -> None:
-        if run in self._cancelled:
-            assert isinstance(run.error, TaskCancelled), f"{run!r} was cancelled and ended with {run.error!r}"
+        if isinstance(run.error, TaskCancelled):
+            assert run in self._cancelled, f"{run!r} ended with {run.error!r}"
+        elif self._cancelled.get(run):
+            raise AssertionError(f"{run!r} was cancelled and ended with {run.error!r}")
         elif run.error is not None:
             self._check_failure(run)
         elif run not in self._meddled:
