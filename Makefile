@@ -24,8 +24,9 @@ demo: $(VENV)/.installed ## a census of the Python code on this machine; ARGS="-
 test: $(VENV)/.installed-dev $(VENV)/.iproute $(VENV)/.browser ## all tests; ARGS="tests/unit -x" goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-test-long: $(VENV)/.installed-dev ## thousands of simulated clusters with faults, and longer runs of the state machines
+test-long: $(VENV)/.installed-dev ## thousands of simulated clusters with faults, longer runs of the state machines, a worker held for a minute
 	BNDL_SIM_SEEDS=0-4999 HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/sim tests/stateful $(ARGS)
+	BNDL_LONG=1 $(BIN)/python -m pytest tests/faults/test_held.py $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format, types, import contracts, changelog fragments
 	$(BIN)/ruff check .

@@ -13,9 +13,9 @@ import pytest
 
 from bndl.errors import ClusterError, InvalidOption
 from bndl.net.credentials import Credentials
-from bndl.net.fabric import Fabric, FabricEvent, Joined, Left, Received
+from bndl.net.fabric import MAX_FRAME_BYTES, Fabric, FabricEvent, Joined, Left, Received
 from bndl.net.memory import MemoryNetwork, VirtualTime
-from bndl.net.zenoh import MAX_FRAME_BYTES, ZenohFabric
+from bndl.net.zenoh import ZenohFabric
 
 TIMEOUT = 20.0
 SECRET = "sesame-5f2c"  # noqa: S105 - guards nothing

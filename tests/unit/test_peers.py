@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bndl.net.credits import CREDITS
 from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received
 from bndl.net.memory import MemoryNetwork, VirtualTime
-from bndl.net.messages import Hello, Message, NodeInfo, Release, decode, encode
+from bndl.net.messages import Credit, Hello, Message, NodeInfo, Release, decode, encode
 from bndl.net.peers import Peers
 
 INTERVAL = 0.1
@@ -271,6 +272,62 @@ def test_a_worker_greets_whom_it_finds_again() -> None:
     node = Node(greets_all=False)
     node.tell(Joined("there"), Left("there"), Joined("there"))
     assert node.hellos() == [(2, True)]
+
+
+def send_many(node: Node, count: int = 2 * CREDITS) -> int:
+    """Send messages to the other side; returns how many went out."""
+    for _ in range(count):
+        node.peers.send("there", Release([1]))
+    sent, node.wire.sent = node.wire.sent, []
+    return sum(isinstance(message, Release) for _, message in sent)
+
+
+def hear_many(node: Node, count: int) -> list[Message]:
+    """Hear messages of the other side; returns the credits that are given back."""
+    node.wire.sent = []
+    node.tell(*[Received("there", encode(Release([1])))] * count)
+    return [message for _, message in node.wire.sent]
+
+
+def test_no_more_is_sent_than_there_are_credits_for_and_greetings_are_free() -> None:
+    node = connected_node()
+    assert send_many(node) == CREDITS
+    assert node.peers.is_waiting(["nobody", "there"])
+    node.tell(hello(asks=True))
+    assert node.hellos() == [(1, False)]
+    node.tell(Received("there", encode(Credit(10, bulk=False))))
+    assert send_many(node, 0) == 10
+
+
+@pytest.mark.parametrize(
+    "anew",
+    [[hello(2, asks=True)], [hello(1, asks=True, incarnation="2")], [NO_MESSAGE], [Left("there"), Joined("there")]],
+)
+def test_who_begins_anew_has_all_credits_and_what_waited_is_void(anew: list[FabricEvent]) -> None:
+    node = connected_node()
+    send_many(node)
+    node.tell(*anew)
+    assert not node.peers.is_waiting(["there"])
+    assert send_many(node) == CREDITS
+
+
+def test_credits_are_given_back_for_what_was_taken_also_of_an_earlier_session() -> None:
+    node = connected_node()
+    half = CREDITS // 2
+    assert hear_many(node, half - 1) == []
+    assert hear_many(node, 1) == [Credit(half, bulk=False)]
+    assert hear_many(node, half - 1) == []
+    # The other side began anew before it sent some of these: it does not know when its greeting is read.
+    node.tell(hello(2, asks=True))
+    assert hear_many(node, 1) == [Credit(half, bulk=False)]
+
+
+def test_nothing_is_given_back_to_who_is_not_there() -> None:
+    node = Node()
+    assert hear_many(node, CREDITS) == []
+    node.tell(Joined("there"))
+    assert hear_many(node, CREDITS // 2) == [Credit(CREDITS // 2, bulk=False)]  # nor is it heard
+    assert node.heard.messages == []
 
 
 @pytest.mark.parametrize("greets_all", [True, False])

@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 #: How often a task that waits for a shared value looks whether it was cancelled, in seconds.
 _LOOK = 0.2
+#: For how many turns of the network a worker that ends itself waits for its drivers to take what is in line for them.
+_TURNS = 1000
 
 
 class Worker:
@@ -358,4 +360,8 @@ class Worker:
         for tenancy in list(self._tenancies.values()):
             tenancy.lines.flush()
             tenancy.outbox.flush()
+        for _ in range(_TURNS):
+            if not self.peers.is_waiting(self._tenancies):
+                break
+            self._parts.pause()
         self._parts.end(", and ".join(reasons), "\n".join(places))

@@ -18,7 +18,10 @@ from typing import Protocol
 
 import msgspec
 
-__all__ = ["Fabric", "FabricEvent", "Joined", "Left", "Listener", "Received"]
+__all__ = ["MAX_FRAME_BYTES", "Fabric", "FabricEvent", "Joined", "Left", "Listener", "Received", "check_size"]
+
+#: Zenoh's receiver drops messages over 1 GiB and the connection with them; its own headers count.
+MAX_FRAME_BYTES = 2**30 - 2**16
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -36,15 +39,28 @@ class Left(msgspec.Struct, frozen=True):
 class Received(msgspec.Struct, frozen=True):
     """A frame arrived.
 
-    ``frame`` is only valid to read; keep a copy of what must be changed.
+    ``frame`` is only valid to read; keep a copy of what must be changed. ``bulk`` is as it was sent.
     """
 
     sender: str
     frame: bytes
+    bulk: bool = False
 
 
 FabricEvent = Joined | Left | Received
 Listener = Callable[[FabricEvent], None]
+
+
+def check_size(to: str, frame: bytes) -> None:
+    """Check that a frame can be sent.
+
+    Raises:
+        ValueError: it has more than ``MAX_FRAME_BYTES``.
+    """
+    if len(frame) > MAX_FRAME_BYTES:
+        raise ValueError(
+            f"a frame of {len(frame)} bytes to {to!r} is over the limit of {MAX_FRAME_BYTES}; send it in parts"
+        )
 
 
 class Fabric(Protocol):

@@ -240,7 +240,7 @@ class MemoryNetwork:
             return
         link = self._links[frozenset((sender, to))]
         if link.up:
-            arrive = partial(self._arrive, link, link.connection, receiver, Received(sender, frame))
+            arrive = partial(self._arrive, link, link.connection, receiver, Received(sender, frame, bulk))
             self._in_order(("frame", link, sender, bulk), self._some_delay(), arrive)
 
     def _arrive(self, link: _Link, connection: int, receiver: MemoryFabric, event: Received) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "Answer",
     "Attempt",
     "Call",
+    "Credit",
     "Define",
     "Dismiss",
     "Fetch",
@@ -347,6 +348,18 @@ class Watch(msgspec.Struct, frozen=True, array_like=True, tag=25):
     maker: bytes
 
 
+class Credit(msgspec.Struct, frozen=True, array_like=True, tag=26):
+    """So many of your frames were taken since the last of these: send as many more. See ``net.credits``.
+
+    Attributes:
+        count: how many.
+        bulk: which frames.
+    """
+
+    count: int
+    bulk: bool
+
+
 Message = (
     Hello
     | Define
@@ -368,6 +381,7 @@ Message = (
     | Adopt
     | Adopted
     | Watch
+    | Credit
 )
 
 _encoder = msgspec.msgpack.Encoder()

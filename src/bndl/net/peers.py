@@ -17,20 +17,24 @@ whom it finds again after it had lost it, because the other side may not have no
 
 The session of a greeting counts how often we began anew with a peer. When one side lost the other and finds it again,
 its next greeting has a new session, and the other side forgets what was between them, even if it never noticed.
+
+What is sent to a peer costs credits, which the peer gives back: see ``net.credits``. Greetings and credits are free.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
 
 from bndl.loop import Loop
+from bndl.net.credits import BULK_CREDITS, CREDITS, Tally
 from bndl.net.fabric import Fabric, FabricEvent, Joined, Left, Received
-from bndl.net.messages import Hello, Message, NodeInfo, decode, encode
+from bndl.net.messages import Credit, Hello, Message, NodeInfo, decode, encode
+from bndl.net.sending import Sending
 
 __all__ = ["PeerListener", "Peers", "own_versions"]
 
@@ -107,6 +111,10 @@ class Peers:
         #: Those that are to be greeted when they are announced.
         self._wanted: set[str] = set()
         self._nodes: dict[str, _Node] = {}
+        self._sending = Sending(fabric, self._nodes.__contains__)
+        #: What was taken of each node that announced itself, and of its bulk frames. It outlives sessions, so that
+        #: nothing that was taken goes uncounted; the other side has all credits when it begins anew.
+        self._taken: dict[tuple[str, bool], Tally] = {}
         self._sessions: dict[str, int] = {}
         #: Greetings of nodes that are not announced yet: frames and announcements come on separate ways.
         self._early: dict[str, Hello] = {}
@@ -125,8 +133,15 @@ class Peers:
         self._handlers[type(event)](event)
 
     def send(self, to: str, message: Message, *, bulk: bool = False) -> None:
-        """Send a message to a node. Thread-safe. Lost in silence if the node is."""
-        self._fabric.send(to, encode(message), bulk=bulk)
+        """Send a message to a node. Thread-safe. Lost in silence if the node is.
+
+        It waits in line while too much is on its way there: see ``net.credits``.
+        """
+        self._sending.send(to, encode(message), bulk=bulk)
+
+    def is_waiting(self, names: Iterable[str]) -> bool:
+        """Whether messages to some of these nodes wait for the nodes to take others. Thread-safe."""
+        return any(self._sending.waiting(name) for name in names)
 
     @property
     def names(self) -> list[str]:
@@ -162,20 +177,37 @@ class Peers:
             message = decode(event.frame)
         except msgspec.DecodeError as error:
             logger.warning("a frame of %d bytes from %s is no message: %s", len(event.frame), event.sender, error)
+            self._take(event)
             self._lose_track(event.sender)
             return
         if type(message) is Hello:
             self._on_hello(event.sender, message)
             return
+        if type(message) is Credit:
+            self._sending.granted(event.sender, message.count, bulk=message.bulk)
+            return
+        self._take(event)
         node = self._nodes.get(event.sender)
         if node is not None and node.info is not None and not node.refused:
             self._connect(node, node.info)  # what it sends is to end with it
             self._listener.message_received(event.sender, message)
 
+    def _take(self, event: Received) -> None:
+        """A frame was taken that cost its sender a credit: give some back when there are enough."""
+        stream = (event.sender, event.bulk)
+        tally = self._taken.get(stream)
+        if tally is None:
+            if event.sender not in self._nodes:  # it will begin anew when it is announced
+                return
+            tally = self._taken[stream] = Tally(BULK_CREDITS if event.bulk else CREDITS)
+        if count := tally.take():
+            self._fabric.send(event.sender, encode(Credit(count, event.bulk)))
+
     def _on_joined(self, event: Joined) -> None:
         if event.name in self._nodes:
             return
         self._nodes[event.name] = node = _Node()
+        self._sending.reset(event.name)
         self._sessions[event.name] = session = self._sessions.get(event.name, 0) + 1
         if self._greets_all or session > 1 or event.name in self._wanted:
             self._wanted.discard(event.name)
@@ -188,6 +220,9 @@ class Peers:
         self._early.pop(event.name, None)
         self._wanted.discard(event.name)
         node = self._nodes.pop(event.name, None)
+        self._sending.reset(event.name)
+        self._taken.pop((event.name, False), None)
+        self._taken.pop((event.name, True), None)
         if node is not None and node.connected:
             self._listener.peer_lost(event.name, "it left, died, or was silent for too long")
 
@@ -204,7 +239,7 @@ class Peers:
     def _send_hello(self, name: str, *, asks: bool) -> None:
         if not self._info.addresses:  # they are not known before the fabric is on the air
             self._info = msgspec.structs.replace(self._info, addresses=self._fabric.addresses)
-        self.send(name, Hello(self._info, self._sessions.get(name, 1), asks))
+        self._fabric.send(name, encode(Hello(self._info, self._sessions.get(name, 1), asks)))
 
     def _on_hello(self, sender: str, hello: Hello) -> None:
         if hello.info.name != sender:
@@ -249,6 +284,7 @@ class Peers:
         node = self._nodes.get(name)
         if node is None or not node.connected:
             return
+        self._sending.reset(name)
         self._listener.peer_lost(name, "it sent what is no message")
         self._nodes[name] = fresh = _Node()
         self._sessions[name] = self._sessions.get(name, 0) + 1
@@ -256,6 +292,7 @@ class Peers:
 
     def _begin_anew(self, name: str, node: _Node, hello: Hello) -> _Node:
         """The other side has lost us, or is another process: what was between us is void on both sides."""
+        self._sending.reset(name)
         if node.connected:
             self._listener.peer_lost(name, "it began anew")
         self._nodes[name] = fresh = _Node()

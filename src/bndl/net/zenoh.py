@@ -28,21 +28,22 @@ from bndl.errors import ClusterError, InvalidOption
 from bndl.net.complaints import explain
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import check_listen, check_seeds, loopback
-from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received
+from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received, check_size
 from bndl.net.lingering import stop_lingering
 from bndl.net.rejoin import Rejoiner
 from bndl.net.session import Role, check_secret, find_addresses, open_session
 
-__all__ = ["MAX_FRAME_BYTES", "ZenohFabric"]
+__all__ = ["ZenohFabric"]
 
 logger = logging.getLogger(__name__)
 
-#: The receiver drops messages over 1 GiB and the connection with them; zenoh's own headers count.
-MAX_FRAME_BYTES = 2**30 - 2**16
-
 #: Messages that wait for a reader thread. Zenoh's own default of 256 for a callback fills while a task holds the GIL:
-#: then receiving stalls, and the lease of a healthy node runs out.
-_CHANNEL_MESSAGES = 100_000
+#: then receiving stalls, and the lease of a healthy node runs out. There is room for what ``net.credits`` lets 6,000
+#: peers send; memory is taken only for what is there.
+_CHANNEL_MESSAGES = 1_000_000
+
+#: The priority of bulk frames.
+_BULK = zenoh.Priority.DATA_LOW
 
 #: Seconds that ``close`` waits for the listener, and for each reader thread.
 _CLOSE_TIMEOUT = 5.0
@@ -181,10 +182,7 @@ class ZenohFabric:
             ValueError: if the frame has more than ``MAX_FRAME_BYTES``.
             InvalidOption: if no node can have the name ``to``.
         """
-        if len(frame) > MAX_FRAME_BYTES:
-            raise ValueError(
-                f"a frame of {len(frame)} bytes to {to!r} is over the limit of {MAX_FRAME_BYTES}; send it in parts"
-            )
+        check_size(to, frame)
         try:
             publisher = self._publishers.get((to, bulk)) or self._publisher(to, bulk=bulk)
             if publisher is not None:
@@ -248,7 +246,7 @@ class ZenohFabric:
         reader.start()
 
     def _on_frame(self, sample: zenoh.Sample) -> None:
-        self._deliver(Received(_last_chunk(sample), sample.payload.to_bytes()))
+        self._deliver(Received(_last_chunk(sample), sample.payload.to_bytes(), sample.priority == _BULK))
 
     def _on_token(self, sample: zenoh.Sample) -> None:
         rest, _, addresses = str(sample.key_expr).rpartition("/")
@@ -306,7 +304,7 @@ def _channel() -> zenoh.handlers.FifoChannel[zenoh.Sample]:
 
 def _quality(*, bulk: bool) -> dict[str, Any]:
     """How a frame is sent: never dropped for congestion, not held back to be batched."""
-    priority = zenoh.Priority.DATA_LOW if bulk else zenoh.Priority.INTERACTIVE_HIGH
+    priority = _BULK if bulk else zenoh.Priority.INTERACTIVE_HIGH
     return {"congestion_control": zenoh.CongestionControl.BLOCK, "priority": priority, "express": True}
 
 
