@@ -236,6 +236,9 @@ class Driver:
             self._delivery.lose(name)
             executing = certificate.executing if certificate is not None else None
             self._handle(events.WorkerLost(name, reason, executing))
+            if self._executions:
+                for worker in self.peers.of_type("worker"):
+                    self.peers.send(worker, messages.Lost(name))
             self._watch_workers()
         self._calls.lose(name)  # after the scheduler knows, or it launches on the worker what is missed now
 

@@ -35,6 +35,8 @@ class Gathering:
         self._here = here
         self._on_done = on_done
         self._open = 1
+        #: What is being fetched, by node.
+        self._fetching: dict[str, list[int]] = {}
         self._arguments = attempt.arguments
         self.driver = driver
         self.attempt = attempt
@@ -54,17 +56,27 @@ class Gathering:
                 self._fetch(node, list(tasks))
         self._close_one()
 
+    def give_up(self, node: str) -> None:
+        """Wait no more for what a node was asked for: it is missing."""
+        tasks = self._fetching.pop(node, None)
+        if tasks is not None:
+            self.missing += [(task, node) for task in tasks]
+            self._close_one()
+
     def complete_attempt(self) -> Attempt:
         """The attempt with its arguments, wherever they came from."""
         return msgspec.structs.replace(self.attempt, arguments=self._arguments)
 
     def _fetch(self, node: str, tasks: list[int]) -> None:
         def take(data: dict[int, bytes], missing: list[int]) -> None:
+            if self._fetching.pop(node, None) is None:  # it was given up
+                return
             self.inputs.update(data)
             self.fetched += sum(map(len, data.values()))
             self.missing += [(task, node) for task in missing]
             self._close_one()
 
+        self._fetching[node] = tasks
         self._transfer.fetch(node, self.driver, Space.RESULT, tasks, take)
 
     def _take_arguments(self, data: dict[int, bytes], _missing: list[int]) -> None:

@@ -109,6 +109,7 @@ class Worker:
             messages.Forget: self._on_forget,
             messages.Launch: self._on_launch,
             messages.LookIn: self._on_look_in,
+            messages.Lost: self._on_lost,
             messages.Release: self._on_release,
             messages.TakeBack: self._on_take_back,
             messages.Watch: self._on_watch,
@@ -280,6 +281,11 @@ class Worker:
 
     def _on_look_in(self, _driver: str, message: messages.LookIn) -> None:
         take_over(message.path)
+
+    def _on_lost(self, driver: str, message: messages.Lost) -> None:
+        """This node may notice much later, and would wait for as long: the driver knows best where its results are."""
+        for _, gathering in list(self._tenancy(driver).gathering.values()):
+            gathering.give_up(message.worker)
 
     def _on_adopt(self, driver: str, message: messages.Adopt) -> None:
         tenancy = self._tenancy(driver)

@@ -29,6 +29,7 @@ __all__ = [
     "Launch",
     "Leaving",
     "Line",
+    "Lost",
     "Message",
     "NodeInfo",
     "Part",
@@ -360,6 +361,16 @@ class Credit(msgspec.Struct, frozen=True, array_like=True, tag=26):
     bulk: bool
 
 
+class Lost(msgspec.Struct, frozen=True, array_like=True, tag=27):
+    """I have lost a worker, so what it kept for me is void: do not wait for it.
+
+    Attributes:
+        worker: its name.
+    """
+
+    worker: str
+
+
 Message = (
     Hello
     | Define
@@ -382,6 +393,7 @@ Message = (
     | Adopted
     | Watch
     | Credit
+    | Lost
 )
 
 _encoder = msgspec.msgpack.Encoder()
