@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bndl.net.credits import CREDITS
+from bndl.net.credits import CREDITS, Credit
 from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received
 from bndl.net.memory import MemoryNetwork, VirtualTime
-from bndl.net.messages import Credit, Hello, Message, NodeInfo, Release, decode, encode
+from bndl.net.messages import Hello, Message, NodeInfo, Release, decode, encode
 from bndl.net.peers import Peers
 
 INTERVAL = 0.1

@@ -20,12 +20,26 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["BULK_CREDITS", "CREDITS", "Tally", "Window"]
+import msgspec
+
+__all__ = ["BULK_CREDITS", "CREDITS", "Credit", "Tally", "Window"]
 
 #: How many frames may be on their way to a peer.
 CREDITS = 128
 #: How many large ones. Each of them may have a chunk of 4 MiB.
 BULK_CREDITS = 32
+
+
+class Credit(msgspec.Struct, frozen=True, array_like=True, tag=26):
+    """A message: so many of your frames were taken since the last of these, send as many more.
+
+    Attributes:
+        count: how many.
+        bulk: which frames.
+    """
+
+    count: int
+    bulk: bool
 
 
 class Window:

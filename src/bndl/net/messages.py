@@ -11,6 +11,8 @@ from enum import IntEnum
 
 import msgspec
 
+from bndl.net.credits import Credit
+
 __all__ = [
     "Abandon",
     "Adopt",
@@ -18,7 +20,6 @@ __all__ = [
     "Answer",
     "Attempt",
     "Call",
-    "Credit",
     "Define",
     "Dismiss",
     "Fetch",
@@ -347,18 +348,6 @@ class Watch(msgspec.Struct, frozen=True, array_like=True, tag=25):
     """
 
     maker: bytes
-
-
-class Credit(msgspec.Struct, frozen=True, array_like=True, tag=26):
-    """So many of your frames were taken since the last of these: send as many more. See ``net.credits``.
-
-    Attributes:
-        count: how many.
-        bulk: which frames.
-    """
-
-    count: int
-    bulk: bool
 
 
 class Lost(msgspec.Struct, frozen=True, array_like=True, tag=27):

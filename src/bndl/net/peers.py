@@ -31,9 +31,9 @@ from typing import Protocol
 import msgspec
 
 from bndl.loop import Loop
-from bndl.net.credits import BULK_CREDITS, CREDITS, Tally
+from bndl.net.credits import BULK_CREDITS, CREDITS, Credit, Tally
 from bndl.net.fabric import Fabric, FabricEvent, Joined, Left, Received
-from bndl.net.messages import Credit, Hello, Message, NodeInfo, decode, encode
+from bndl.net.messages import Hello, Message, NodeInfo, decode, encode
 from bndl.net.sending import Sending
 
 __all__ = ["PeerListener", "Peers", "own_versions"]
