@@ -1,10 +1,10 @@
 """Jobs with kept results on four machines, one of which is stopped, killed or cut off: what that costs.
 
 Each machine is a network namespace with one worker process of two slots; the driver is on a fifth. So it takes Linux
-and root. Each seed makes a cluster, in which four jobs run one after the other: one without a fault, and one with each
-fault. The seed chooses the worker, when it happens, and for how long a worker is stopped or cut off, which is between
-half a lease and three leases; a killed one is started again by its `bndl worker`. Tasks sleep, so several clusters may
-share a machine (``--parallel``); what they burn is small.
+and root. Each seed makes a cluster, in which five jobs run one after the other: one without a fault, one with each
+fault, and one more without. The seed chooses the worker, when it happens, and for how long a worker is stopped or cut
+off, which is between half a lease and three leases; a killed one is started again by its `bndl worker`. Tasks sleep, so
+several clusters may share a machine (``--parallel``); what they burn is small.
 
 A job has six stages. Each task takes four results of the stage before, from all over it, and its result is kept where
 it was made. So a worker that is gone takes a quarter of all results with it, and those that are still needed are made
@@ -17,9 +17,10 @@ Time lost is what a job took, less what can be expected of it: ::
 
     expected = undisturbed + (slots that were gone * seconds + task seconds that had to be spent again) / slots
 
-where ``undisturbed`` is the job of the same seed without a fault, slots are gone from when the driver notices until it
-has a worker again in that place, and what had to be spent again are the results that were made again and the attempts
-that ended with their worker. So the silence before the driver notices is lost in full, and so is all time in which
+where ``undisturbed`` is the faster of the two jobs of the same seed without a fault (what the slower one took more is
+shown as lost without a fault: the noise of the machine), slots are gone from when the driver notices until it has a
+worker again in that place, and what had to be spent again are the results that were made again and the attempts that
+ended with their worker. So the silence before the driver notices is lost in full, and so is all time in which
 slots have nothing to do although there is work. The limit is one lease and one second.
 """
 
@@ -87,8 +88,12 @@ def run(seconds):
     watcher = threading.Thread(target=look)
     watcher.start()
     start = time.monotonic()
-    for _ in ctx.execute(job, ordered=False):
-        pass
+    gaps, last = [], start
+    for task in ctx.execute(job, ordered=False):
+        now = time.monotonic()
+        if now - last > 0.5:
+            gaps.append([round(last - start, 2), round(now - last, 2), task.name, task.attempts[-1].worker])
+        last = now
     took = time.monotonic() - start
     over.set()
     watcher.join()
@@ -104,6 +109,7 @@ def run(seconds):
         "lost": sum(stage.lost for stage in stages),
         "missing": sum(stage.inputs_missing for stage in stages),
         "notes": job.report().notes,
+        "gaps": gaps,
         "stages": [round(stage.wall_seconds, 2) for stage in stages],
     })
 
@@ -208,19 +214,22 @@ def judge(seed: int, fault: str, facts: dict[str, object], undisturbed: float) -
     return Outcome(seed, fault, took, undisturbed, expected, took - expected, is_right, facts)
 
 
+def run_calm(cluster: Cluster, seconds: float) -> dict[str, object]:
+    """A job without a fault."""
+    cluster.begin(seconds)
+    return cluster.end(seconds)
+
+
 def run_seed(seed: int, seconds: float, lease: float) -> list[Outcome]:
     """All jobs of a seed."""
     generator = random.Random(seed)  # noqa: S311 - to be repeatable, not secret
-    outcomes = []
     with tempfile.TemporaryDirectory(prefix="bndl-faults-") as folder:
         cluster = Cluster(Path(folder), lease)
         try:
             cluster.start()
             cluster.begin(1.0)  # it is not the first job whose time is taken
             cluster.end(1.0)
-            cluster.begin(seconds)
-            calm = cluster.end(seconds)
-            outcomes.append(judge(seed, "none", calm, number(calm, "seconds")))
+            jobs = [("none", run_calm(cluster, seconds))]
             for fault in generator.sample(FAULTS, len(FAULTS)):
                 pids = cluster.pids()
                 machine = generator.randint(1, MACHINES)
@@ -232,11 +241,14 @@ def run_seed(seed: int, seconds: float, lease: float) -> list[Outcome]:
                 striker.start()
                 facts = cluster.end(seconds)
                 facts |= {"machine": machine, "when": round(when, 2), "for": round(duration, 2)}
-                outcomes.append(judge(seed, fault, facts, number(calm, "seconds")))
+                jobs.append((fault, facts))
                 striker.join()
+            cluster.pids()
+            jobs.append(("none", run_calm(cluster, seconds)))
         finally:
             cluster.hosts.close()
-    return outcomes
+    undisturbed = min(number(facts, "seconds") for fault, facts in jobs if fault == "none")
+    return [judge(seed, fault, facts, undisturbed) for fault, facts in jobs]
 
 
 def show(outcomes: list[Outcome], lease: float) -> bool:

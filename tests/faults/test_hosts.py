@@ -125,8 +125,7 @@ def test_a_machine_is_cut_off_and_comes_back_while_jobs_run(hosts: Hosts) -> Non
     driver = run_driver(hosts, 1, 3)
     usual = statistics.median(hear_rounds(driver, 5))
     lost: list[float] = []
-    # What is wrong here is wrong each time. What else the machine does is not, so the best of three counts.
-    while not lost or (len(lost) < 3 and min(lost) >= LEASE + 1.0):
+    for _ in range(3):
         hosts.cut_off(3)
         durations = hear_until(driver, 2) + hear_rounds(driver, 2)
         hosts.plug_in(3)
@@ -134,7 +133,7 @@ def test_a_machine_is_cut_off_and_comes_back_while_jobs_run(hosts: Hosts) -> Non
         # One job waited for the lease, made again what was kept there, and had two of three workers for the rest.
         lost.append(max(durations) - 1.5 * usual)
     finish(driver, 3)
-    assert min(lost) < LEASE + 1.0, lost
+    assert max(lost) < LEASE + 1.0, lost
 
 
 def test_the_machine_of_the_seed_is_cut_off_and_comes_back(hosts: Hosts) -> None:
