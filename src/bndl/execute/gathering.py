@@ -35,8 +35,8 @@ class Gathering:
         self._here = here
         self._on_done = on_done
         self._open = 1
-        #: What is being fetched, by node.
-        self._fetching: dict[str, list[int]] = {}
+        #: What is being fetched, by node, and what gives that up.
+        self._fetching: dict[str, tuple[list[int], Callable[[], None]]] = {}
         self._arguments = attempt.arguments
         self.driver = driver
         self.attempt = attempt
@@ -58,8 +58,10 @@ class Gathering:
 
     def give_up(self, node: str) -> None:
         """Wait no more for what a node was asked for: it is missing."""
-        tasks = self._fetching.pop(node, None)
-        if tasks is not None:
+        fetching = self._fetching.pop(node, None)
+        if fetching is not None:
+            tasks, give_up = fetching
+            give_up()
             self.missing += [(task, node) for task in tasks]
             self._close_one()
 
@@ -69,15 +71,13 @@ class Gathering:
 
     def _fetch(self, node: str, tasks: list[int]) -> None:
         def take(data: dict[int, bytes], missing: list[int]) -> None:
-            if self._fetching.pop(node, None) is None:  # it was given up
-                return
+            del self._fetching[node]
             self.inputs.update(data)
             self.fetched += sum(map(len, data.values()))
             self.missing += [(task, node) for task in missing]
             self._close_one()
 
-        self._fetching[node] = tasks
-        self._transfer.fetch(node, self.driver, Space.RESULT, tasks, take)
+        self._fetching[node] = tasks, self._transfer.fetch(node, self.driver, Space.RESULT, tasks, take)
 
     def _take_arguments(self, data: dict[int, bytes], _missing: list[int]) -> None:
         self._arguments = data.get(self.attempt.task, b"")

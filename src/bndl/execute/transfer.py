@@ -63,8 +63,8 @@ class Transfer:
         numbers: Sequence[int],
         on_done: OnDone,
         on_some: OnSome | None = None,
-    ) -> None:
-        """Fetch things from the store of a node.
+    ) -> Callable[[], None]:
+        """Fetch things from the store of a node. Returns what gives it up, without a call of ``on_done``.
 
         Args:
             source: the node.
@@ -74,7 +74,9 @@ class Transfer:
             on_done: called once, on the loop.
             on_some: called on the loop with what each message brought, which ``on_done`` does not get then.
         """
-        _Fetching(self, source, (owner, space), list(numbers), on_done, on_some).ask()
+        fetching = _Fetching(self, source, (owner, space), list(numbers), on_done, on_some)
+        fetching.ask()
+        return lambda: self._calls.withdraw(fetching.call)
 
     def serve(self, asker: str, request: Fetch) -> None:
         """Answer a ``Fetch``, on the bulk loop."""
@@ -102,7 +104,7 @@ class Transfer:
         """Send the next request of a fetch."""
         owner, space = fetching.scope
         numbers, offset = fetching.numbers, fetching.offset
-        self._calls.ask(
+        fetching.call = self._calls.ask(
             fetching.source,
             lambda call: Fetch(call, owner, space, numbers, offset, self._chunk_bytes),
             fetching.on_answer,
@@ -120,6 +122,7 @@ class _Fetching:
         "_on_some",
         "_pieces",
         "_transfer",
+        "call",
         "numbers",
         "offset",
         "scope",
@@ -142,6 +145,8 @@ class _Fetching:
         self._missing: list[int] = []
         #: The pieces of the thing that is under way.
         self._pieces: list[bytes] = []
+        #: The number of the question that is under way.
+        self.call = 0
         self.source = source
         self.scope = scope
         #: What is still to come, the thing under way first.

@@ -52,8 +52,8 @@ class Calls:
         self._numbers = count(1)
         self._open: dict[int, _Open] = {}
 
-    def ask(self, peer: str, question: Callable[[int], Message], on_answer: OnAnswer, timeout: float) -> None:
-        """Send a question.
+    def ask(self, peer: str, question: Callable[[int], Message], on_answer: OnAnswer, timeout: float) -> int:
+        """Send a question. Returns the number of the call.
 
         Args:
             peer: whom to ask.
@@ -67,6 +67,13 @@ class Calls:
             self._send_now(number, call)
         else:
             call.timer = self._loop.call_later(min(self._patience, timeout), lambda: self._expire(number))
+        return number
+
+    def withdraw(self, number: int) -> None:
+        """Nobody waits for an answer any more, nor is to be told that there is none."""
+        call = self._open.pop(number, None)
+        if call is not None:
+            call.timer.cancel()
 
     def send_held(self, peer: str) -> None:
         """A peer is connected: it can be asked now."""
