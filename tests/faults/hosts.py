@@ -197,6 +197,17 @@ class Hosts:
         """The end of ``cut_way``."""
         _ip("-n", self._space(sender), "neigh", "del", self.address(receiver), "dev", "eth0")
 
+    def slow_down(self, number: int, rate: str) -> None:
+        """Let no more than so much through from and to a machine, such as ``8mbit`` per second.
+
+        Raises:
+            subprocess.CalledProcessError: the kernel cannot do it.
+        """
+        for space, device in ((self._space(number), "eth0"), (self._switch, f"port{number}")):
+            limit = ("root", "tbf", "rate", rate, "burst", "32kbit", "latency", "200ms")
+            command = [_IP, "netns", "exec", space, "tc", "qdisc", "add", "dev", device, *limit]
+            subprocess.run(command, check=True, capture_output=True, timeout=30)
+
     def close(self) -> None:
         """End all programs and remove the machines."""
         for program in self._programs:

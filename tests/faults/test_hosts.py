@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import statistics
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,6 +173,57 @@ def test_one_side_does_not_hear_the_other(hosts: Hosts, deaf: str) -> None:
     time.sleep(LEASE + 3.0)
     hosts.heal_way(*way)
     finish(driver, 2)
+
+
+#: A driver of two workers, one of which is behind a slow link.
+SLOW = """
+import os, threading, time, bndl
+
+def keep(number):
+    return bytes([number]) * 250_000
+
+def measure(parts):
+    return sum(map(len, parts))
+
+ctx = bndl.connect(seeds=[SEED])
+ctx.await_workers(2)
+workers = ctx.workers
+job = bndl.Job("large")
+parts = job.stage(keep, range(8), locality=lambda them: [(them[index % 2], 1) for index in range(2)])
+sums = job.stage(measure, [parts.results] * 4)
+start = time.monotonic()
+running = threading.Thread(target=lambda: ctx.run(job))
+running.start()
+waits = []
+while running.is_alive():
+    began = time.monotonic()
+    for worker in workers:
+        worker.execute(os.getpid).result(30)
+    waits.append(time.monotonic() - began)
+    time.sleep(0.1)
+say("took", time.monotonic() - start)
+say("waits", waits)
+say("results", [task.result for task in sums.tasks])
+say("places", len({task.worker for task in parts.tasks}))
+say("connected", [worker.is_connected for worker in workers])
+ctx.stop()
+"""
+
+
+def test_large_results_on_a_slow_link_hold_up_no_questions_and_nobody_is_lost(hosts: Hosts) -> None:
+    try:
+        hosts.slow_down(2, "4mbit")
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"links cannot be slow here: {error.stderr.decode().strip()}")
+    hosts.run_worker(1)
+    hosts.run_worker(2, "--seeds", seed(hosts, 1))
+    driver = hosts.run_python(4, f"SEED = {seed(hosts, 1)!r}\n" + SLOW)
+    assert driver.wait_said("took", PATIENCE) > LEASE
+    assert max(driver.wait_said("waits")) < LEASE
+    assert driver.wait_said("results") == [8 * 250_000] * 4
+    assert driver.wait_said("places") == 2
+    assert driver.wait_said("connected") == [True, True]
+    assert driver.wait() == 0, driver.output
 
 
 def test_workers_that_are_told_to_leave_end_in_order(hosts: Hosts) -> None:
