@@ -170,6 +170,24 @@ def test_who_sends_messages_has_heard_us_and_is_lost_some_day() -> None:
     assert node.heard.events[1:] == [("lost", "there")]
 
 
+def test_a_process_of_the_right_version_is_heard_after_one_of_another_version() -> None:
+    node = Node()
+    node.tell(Joined("there"), hello(asks=True, versions={"bndl": "2"}))
+    node.tell(hello(asks=True, incarnation="2"), hello(asks=False, incarnation="2"), MESSAGE)
+    assert node.heard.events == [("refused", "there"), ("connected", "there")]
+    assert node.heard.messages == [("there", Release([1]))]
+
+
+def test_what_came_on_the_other_way_says_nothing_of_whether_we_were_heard() -> None:
+    node = connected_node()
+    late = Received("there", MESSAGE.frame, bulk=True)
+    node.tell(hello(asks=True, incarnation="2"), late)
+    assert node.heard.events[1:] == [("lost", "there")]
+    assert node.heard.messages == []
+    node.tell(hello(asks=False, incarnation="2"), late)
+    assert node.heard.messages == [("there", Release([1]))]
+
+
 def test_messages_of_a_process_of_another_version_are_not_heard() -> None:
     node = connected_node()
     node.tell(hello(asks=True, incarnation="2", versions={"bndl": "2"}), MESSAGE)

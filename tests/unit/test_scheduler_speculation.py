@@ -125,7 +125,7 @@ def test_a_straggler_waits_for_a_place() -> None:
         scheduling.finish("a", succeeded(task))
     scheduling.now = 10.0
     assert scheduling.wake() == []
-    scheduling.now = 20.0
+    scheduling.now = 10.5
     assert twin("b", 4, 2) in scheduling.join("b")
 
 

@@ -188,7 +188,10 @@ class Peers:
             return
         self._take(event)
         node = self._nodes.get(event.sender)
-        if node is not None and node.info is not None and not node.refused:
+        if node is None or node.info is None or node.refused:
+            return
+        # Bulk frames come on a way of their own, so this one may be of the time before.
+        if node.connected or not event.bulk:
             self._connect(node, node.info)  # what it sends is to end with it
             self._listener.message_received(event.sender, message)
 
@@ -252,6 +255,8 @@ class Peers:
             if not node.refused:
                 self._refuse(node, hello.info)
             return
+        if node.refused:
+            node = self._begin_anew(sender, node, hello)
         if node.info is None:
             node.info = hello.info
             node.session = hello.session

@@ -23,6 +23,8 @@ __all__ = ["SLOW", "Speculator", "threshold"]
 
 #: How many times the average a straggler takes, at least.
 SLOW = 2.0
+#: After which part of that time it is looked for again, if there was no place for it.
+_AGAIN = 0.1
 
 
 def threshold(stage: StageState) -> float | None:
@@ -72,8 +74,8 @@ class Speculator:
             look = self._looks.get(number, 0.0)
             if look <= now:
                 look, is_waiting = self._look(stage, slow, idle, used)
-                # A straggler that finds no place is not a matter of time, but of what happens next.
-                self._looks[number] = min(look, now + slow) if is_waiting else look
+                # A straggler that finds no place is not a matter of time, but of what happens next. Not after each event.
+                self._looks[number] = min(look, now + slow * _AGAIN) if is_waiting else look
             earliest = min(earliest, look)
         self.next_look = None if math.isinf(earliest) else earliest
         return used
