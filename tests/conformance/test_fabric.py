@@ -284,6 +284,28 @@ def test_two_clusters_side_by_side_do_not_see_each_other(net: Harness) -> None:
 # What only real sockets have.
 
 
+def test_the_last_frames_of_a_node_come_before_its_end(zenoh: ZenohHarness) -> None:
+    """On the memory network it may come first: nodes must live with that as well."""
+    one, log = zenoh.start("one")
+    never = threading.Event()
+
+    def pile_up() -> None:
+        never.wait(0.001)
+
+    log.on_frame = pile_up
+    two, other = zenoh.start("two", one.addresses)
+    zenoh.wait("sees one", other, lambda: Joined("one") in other.events)
+    for number in range(300):
+        two.send("one", b"%d" % number)
+    two.close()
+    zenoh.wait("sees it leave", log, lambda: Left("two") in log.events)
+    assert log.frames("two") == [b"%d" % number for number in range(300)]
+    assert log.events[-1] == Left("two")
+    three, _ = zenoh.start("two", one.addresses)
+    zenoh.wait("sees it come back", log, lambda: log.events[-1] == Joined("two"))
+    three.close()
+
+
 def test_a_wrong_secret_sees_nobody(zenoh: ZenohHarness) -> None:
     a, a_log = zenoh.start("a")
     _, stranger_log = zenoh.start("stranger", a.addresses, secret="guess")  # noqa: S106 - guards nothing

@@ -19,6 +19,7 @@ import logging
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,6 +42,9 @@ logger = logging.getLogger(__name__)
 #: then receiving stalls, and the lease of a healthy node runs out. There is room for what ``net.credits`` lets 6,000
 #: peers send; memory is taken only for what is there.
 _CHANNEL_MESSAGES = 1_000_000
+
+#: Who a mark is from: no node has this name.
+_MARK = "-"
 
 #: The priority of bulk frames.
 _BULK = zenoh.Priority.DATA_LOW
@@ -117,6 +121,8 @@ class ZenohFabric:
         self._lock = threading.Lock()
         self._peers: set[str] = set()
         self._publishers: dict[tuple[str, bool], zenoh.Publisher] = {}
+        #: Nodes that left, and what came after that, until all frames that were there before are delivered.
+        self._in_line: deque[Joined | Left] = deque()
         self._rejoiner = Rejoiner(self._introduce, rejoin_timeout, f"bndl-rejoin-{name}")
         #: Set when there is no use in looking for lost nodes any more.
         self._ending = threading.Event()
@@ -246,7 +252,25 @@ class ZenohFabric:
         reader.start()
 
     def _on_frame(self, sample: zenoh.Sample) -> None:
-        self._deliver(Received(_last_chunk(sample), sample.payload.to_bytes(), sample.priority == _BULK))
+        sender = _last_chunk(sample)
+        if sender == _MARK and self._in_line:
+            self._deliver(self._in_line[0])
+            self._in_line.popleft()  # not before, or what comes after it might overtake it
+        else:
+            self._deliver(Received(sender, sample.payload.to_bytes(), sample.priority == _BULK))
+
+    def _line_up(self, event: Joined | Left) -> None:
+        """Deliver an event after the frames that are here already: the last words of a node come before its end.
+
+        Frames and tokens are taken by different threads. So a mark to this node itself gets in line behind the frames.
+        """
+        self._in_line.append(event)
+        session = self._session
+        try:
+            if session is not None:
+                session.put(f"{self._prefix}/to/{self._name}/{_MARK}", b"", **_quality(bulk=False))
+        except zenoh.ZError:
+            logger.debug("%r is being closed", self, exc_info=True)
 
     def _on_token(self, sample: zenoh.Sample) -> None:
         rest, _, addresses = str(sample.key_expr).rpartition("/")
@@ -268,7 +292,11 @@ class ZenohFabric:
             self._rejoiner.found(name)
         else:
             self._rejoiner.lost(name, _unpack(addresses))
-        self._deliver(Joined(name) if present else Left(name))
+        event = Joined(name) if present else Left(name)
+        if present and not self._in_line:
+            self._deliver(event)
+        else:
+            self._line_up(event)
 
     def _deliver(self, event: FabricEvent) -> None:
         with self._delivery:

@@ -156,7 +156,8 @@ def _why_not_there(scheduler: Scheduler, task: TaskState, worker: WorkerState, n
         by = " and ".join(part for part in (taken, zombies) if part)
         return f"its {worker.concurrency} slots are taken by {by}"
     if group is not None and not group.is_plain:
-        best = group.best([name for name, worker in scheduler.workers.items() if not worker.is_draining], -2)
+        staying = {name: None for name, worker in scheduler.workers.items() if not worker.is_draining}
+        best = group.best(staying, -2)
         if name not in best:
             left = max(task.since + patience(task.stage) - now, 0.0)
             why = "it failed there" if name in group.avoid else "it has a lower score or fewer of the inputs"

@@ -8,16 +8,17 @@ the least under way goes first, and takes its share. A task that prefers some wo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from bndl.schedule import gates
 from bndl.schedule.attempts import timeout_of
+from bndl.schedule.groups import Group, shared
 from bndl.schedule.instructions import Attempt, Launch, Locality, WakeAt
-from bndl.schedule.placement import allot, tasks_ahead
+from bndl.schedule.placement import allot, has_room, tasks_ahead
 from bndl.schedule.quarantine import Quarantine
-from bndl.schedule.ready import Group, Level, shared
+from bndl.schedule.ready import Level
 from bndl.schedule.rebalancing import Rebalancer
 from bndl.schedule.speculation import Speculator
 from bndl.schedule.state import JobState, StageState, WorkerState
@@ -135,20 +136,27 @@ class Launcher:
     # Who goes first
 
     def _fill_all(self) -> None:
-        levels: dict[int, list[_Entry]] = {}
+        stages = []
         # By number, so that what is made again for later stages comes before their other tasks.
         for number, stage in sorted(self._stages.items()):
             if not stage.ready:
                 del self._stages[number]
             elif not stage.job.is_paused:
-                for priority, level in stage.ready.levels.items():
-                    levels.setdefault(priority, []).append((stage, level))
+                stages.append(stage)
         is_short = False
-        for priority in sorted(levels, reverse=True):
-            is_short = self._fill_level(levels[priority], is_short=is_short) or is_short
-            for stage, level in levels[priority]:
+        priority = math.inf
+        while levels := [below for stage in stages if (below := stage.ready.below(priority)) is not None]:
+            priority = max(levels)
+            if is_short and not self._quarantine.reserved and not self._is_any_free():
+                return
+            entries = [(stage, level) for stage in stages if (level := stage.ready.levels.get(int(priority)))]
+            is_short = self._fill_level(entries, is_short=is_short) or is_short
+            for stage, level in entries:
                 if level.placed:
                     self._fill_elsewhere(stage, level)
+
+    def _is_any_free(self) -> bool:
+        return any(worker.free > 0 for worker in self._candidates.values())
 
     def _fill_level(self, entries: list[_Entry], *, is_short: bool) -> bool:
         """Launch tasks of the same priority on the workers that they would have.
@@ -161,57 +169,80 @@ class Launcher:
         Returns:
             Whether some of these wait for a slot.
         """
-        jobs: dict[int, tuple[JobState, list[tuple[StageState, Group]]]] = {}
-        for stage, level in entries:
-            own = jobs.setdefault(stage.job.order, (stage.job, []))[1]
-            own += [(stage, group) for group in level.find(self._candidates)]
+        jobs: dict[int, tuple[JobState, list[_Entry]]] = {}
+        for entry in entries:
+            job = entry[0].job
+            jobs.setdefault(job.order, (job, []))[1].append(entry)
         if len(jobs) == 1:
-            for stage, group in own:
-                self._fill(stage, group, 0 if is_short else tasks_ahead(stage, self._slots), len(group.tasks))
-            return any(self._waits(*each) for each in own)
+            for stage, level in entries:
+                self._fill(stage, level, is_short=is_short)
+            return any(self._waits(*entry) for entry in entries)
         # The one with the least under way first; of several, the one whose turn it is. A task that needs an empty
         # worker does not let others fill it.
         in_turn = sorted(
             jobs.values(),
             key=lambda each: (
                 each[0].pending,
-                not any(group.is_isolated for _, group in each[1]),
+                not any(level.alone for _, level in each[1]),
                 each[0].turn,
                 each[0].order,
             ),
         )
         for job, own in in_turn:
-            for stage, group in own:
-                ahead = 0 if is_short else tasks_ahead(stage, self._slots)
-                share = -(-self._slots * (1 + ahead) // len(jobs))
-                self._fill(stage, group, ahead, share - job.pending)
+            for stage, level in own:
+                self._fill(stage, level, is_short=is_short, jobs=len(jobs))
             has_its_share = job.pending * len(jobs) >= self._slots
-            is_short = is_short or (not has_its_share and any(self._waits(*each) for each in own))
+            is_short = is_short or (not has_its_share and any(self._waits(*entry) for entry in own))
         for _, own in in_turn:  # slots that are left may be used by whoever has a use for them
-            for stage, group in own:
-                self._fill(stage, group, 0, len(group.tasks))
-        return any(self._waits(*each) for _, own in in_turn for each in own)
+            for stage, level in own:
+                self._fill(stage, level, is_short=True)
+        return any(self._waits(*entry) for entry in entries)
 
-    def _waits(self, stage: StageState, group: Group) -> bool:
-        """Whether tasks of a group could be launched if only there was a slot."""
-        return group.is_plain and bool(group.tasks) and self._allowed(stage) > 0
+    def _waits(self, stage: StageState, level: Level) -> bool:
+        """Whether tasks could be launched if only there was a slot, wherever that is."""
+        is_plain = level.plain or any(group.is_plain for group in level.alone.values())
+        return bool(is_plain) and self._allowed(stage) > 0
 
-    def _fill(self, stage: StageState, group: Group, ahead: int, limit: int) -> None:
-        """Launch at most ``limit`` tasks of a group on the workers that it would have."""
-        tasks = min(len(group.tasks), limit, self._allowed(stage))
-        if tasks <= 0:
-            return
-        if group.is_isolated:
-            self._fill_alone(stage, group, tasks)
-            return
+    def _fill(self, stage: StageState, level: Level, *, is_short: bool, jobs: int = 1) -> None:
+        """Launch tasks of a stage on the workers that they would have, as far as there is room.
+
+        Args:
+            stage: the stage.
+            level: those of its ready tasks that are meant.
+            is_short: whether nothing is to be launched in advance.
+            jobs: how many jobs share the slots.
+        """
+        if level.alone:
+            for group in sorted(level.alone.values(), key=lambda group: group.is_plain):
+                self._fill_alone(stage, group, min(self._limit(stage, 0, jobs), len(group.tasks), self._allowed(stage)))
+        ahead = 0 if is_short else tasks_ahead(stage, self._slots)
+        room = sum(has_room(worker, ahead) for worker in self._candidates.values())
+        for group in level.find(self._candidates) if room else ():
+            ahead = 0 if is_short else tasks_ahead(stage, self._slots)
+            tasks = min(self._limit(stage, ahead, jobs), self._allowed(stage))
+            if tasks <= 0:
+                return
+            used = self._fill_best(stage, group, ahead, min(tasks, len(group.tasks)))
+            room -= sum(not has_room(worker, ahead) for worker, _ in used)
+            if room <= 0:
+                return
+
+    def _limit(self, stage: StageState, ahead: int, jobs: int) -> int:
+        """How many more tasks make up the share of a stage's job."""
+        return len(stage.ready) if jobs == 1 else -(-self._slots * (1 + ahead) // jobs) - stage.job.pending
+
+    def _fill_best(self, stage: StageState, group: Group, ahead: int, tasks: int) -> Sequence[tuple[WorkerState, int]]:
+        """Launch at most ``tasks`` tasks of a group on the workers that it would have. Returns which, and how many."""
         workers: Iterable[WorkerState] = self._candidates.values()
         locality = Locality.ANY
         if not group.is_plain:
             best = group.best(self.open_workers, self._version)
             workers = [self._candidates[name] for name in shared(best, self._candidates)]
             locality = Locality.BEST if group.scores else Locality.ANY
-        for worker, count in allot(workers, tasks, ahead):
+        used = allot(workers, tasks, ahead)
+        for worker, count in used:
             self._launch(stage, group, worker, count, locality)
+        return used
 
     def _may_launch(self, stage: StageState) -> bool:
         return not stage.job.is_paused and self._allowed(stage) > 0

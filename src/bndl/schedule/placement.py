@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bndl.schedule.state import StageState, WorkerState
 
-__all__ = ["LOOKAHEAD", "MOST_AHEAD", "NOTABLE_BYTES", "allot", "preferred_by_inputs", "tasks_ahead"]
+__all__ = ["LOOKAHEAD", "MOST_AHEAD", "NOTABLE_BYTES", "allot", "has_room", "preferred_by_inputs", "tasks_ahead"]
 
 #: How much work, in seconds, a slot may have waiting.
 LOOKAHEAD = 0.02
@@ -52,6 +52,16 @@ def tasks_ahead(stage: StageState, slots: int) -> int:
     return min(by_time, by_share)
 
 
+def has_room(worker: WorkerState, ahead: int) -> bool:
+    """Whether a worker may be given tasks, of which a slot may have ``ahead`` waiting.
+
+    One that has plenty is not topped up task by task: that would make many small messages.
+    """
+    if worker.free > 0:
+        return True
+    return bool(ahead) and worker.reserved_for is None and 2 * max(worker.load, 0) <= worker.concurrency * (1 + ahead)
+
+
 def allot(workers: Iterable[WorkerState], tasks: int, ahead: int) -> Sequence[tuple[WorkerState, int]]:
     """Divide at most ``tasks`` tasks over workers.
 
@@ -72,11 +82,9 @@ def allot(workers: Iterable[WorkerState], tasks: int, ahead: int) -> Sequence[tu
         for worker in workers:
             if worker.reserved_for is not None:
                 continue
-            target = worker.concurrency * (1 + ahead)
-            room = target - max(worker.load, 0) - given.get(worker, 0)
-            # A worker that has plenty is not topped up task by task: that would make many small messages.
-            if worker not in given and room * 2 < target:
+            if worker not in given and not has_room(worker, ahead):
                 continue
+            room = worker.concurrency * (1 + ahead) - max(worker.load, 0) - given.get(worker, 0)
             count = min(room, left)
             if count > 0:
                 given[worker] = given.get(worker, 0) + count

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bndl.schedule.ready import Group
+from bndl.schedule.groups import Group
 from bndl.schedule.state import StageState, TaskState, WorkerState
 from bndl.schedule.transitions import State
 

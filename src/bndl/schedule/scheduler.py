@@ -7,13 +7,14 @@ ready tasks are launched wherever there is room (``launching``). Nothing here ac
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bndl.errors import ForbiddenTransition
 from bndl.schedule import events, gates, instructions, recovery
 from bndl.schedule.attempts import Attempts
 from bndl.schedule.draining import Drains
+from bndl.schedule.groups import Scores, intern
 from bndl.schedule.instructions import Instruction, TaskOutcome
 from bndl.schedule.launching import Launcher
 from bndl.schedule.placement import preferred_by_inputs
@@ -330,8 +331,8 @@ class Scheduler:
     def _on_places_scored(self, event: events.PlacesScored) -> None:
         stage = self.stages.get(event.stage)
         if stage is not None:
-            stage.scores = event.scores
-            stage.task_scores = event.task_scores
+            stage.scores = Scores(event.scores)
+            stage.task_scores = intern(event.task_scores)
             for task in stage.ready.clear():
                 self._push(task)
 
@@ -343,7 +344,7 @@ class Scheduler:
     def _push(self, task: TaskState, *, first: bool = False) -> None:
         stage = task.stage
         spec = stage.spec
-        scores = stage.task_scores.get(task.id, stage.scores) if stage.task_scores else stage.scores
+        scores: Mapping[str, int] = stage.task_scores.get(task.id, stage.scores) if stage.task_scores else stage.scores
         waits = True
         if not scores and task.gates:
             scores, waits = preferred_by_inputs(gates.weigh_inputs(self, task))

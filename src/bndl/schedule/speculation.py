@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bndl.schedule import gates
 from bndl.schedule.instructions import Attempt, Launch
-from bndl.schedule.placement import LOOKAHEAD
+from bndl.schedule.placement import LOOKAHEAD, preferred_by_inputs
 from bndl.schedule.state import StageState, TaskState, Twin, WorkerState
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Speculator:
             look = self._looks.get(number, 0.0)
             if look <= now:
                 look, is_waiting = self._look(stage, slow, idle, used)
-                # A straggler that finds no place is not a matter of time, but of what happens next. Not after each event.
+                # A straggler that finds no place is a matter of what happens next; but it is not looked for each time.
                 self._looks[number] = min(look, now + slow * _AGAIN) if is_waiting else look
             earliest = min(earliest, look)
         self.next_look = None if math.isinf(earliest) else earliest
@@ -128,8 +128,10 @@ class Speculator:
         return not stage.job.is_paused and all(not limit or pending < limit for limit, pending in limits)
 
     def _find_place(self, task: TaskState, idle: Mapping[str, WorkerState]) -> WorkerState | None:
-        """An idle worker that is better than the other idle ones, by the user's scores."""
-        scores = task.stage.task_scores.get(task.id, task.stage.scores)
+        """An idle worker that is better than the other idle ones, by the user's scores or by the inputs."""
+        scores: Mapping[str, int] = task.stage.task_scores.get(task.id, task.stage.scores)
+        if not scores and task.gates:
+            scores, _ = preferred_by_inputs(gates.weigh_inputs(self._scheduler, task))
         places = [
             worker
             for name, worker in idle.items()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from bndl.schedule.events import JobSpec, StageSpec
-from bndl.schedule.ready import Group, ReadyTasks
+from bndl.schedule.groups import Group, Scores, intern
+from bndl.schedule.ready import ReadyTasks
 from bndl.schedule.story import Story
 from bndl.schedule.transitions import State
 
@@ -173,8 +174,8 @@ class StageState:
         self.seconds = 0.0
         self.count = 0
         #: How much workers are wanted, for all tasks and for those that differ.
-        self.scores: Mapping[str, int] = spec.scores
-        self.task_scores: Mapping[int, Mapping[str, int]] = spec.task_scores
+        self.scores = Scores(spec.scores)
+        self.task_scores = intern(spec.task_scores)
 
     @property
     def is_finished(self) -> bool:
