@@ -20,6 +20,9 @@ from bndl.net.endpoints import Endpoint
 __all__ = ["Role", "check_secret", "choose_role", "find_addresses", "open_session"]
 
 _USER = "bndl"
+#: For how many microseconds a sender is blocked on a peer that takes nothing before it is given up. A peer's lease runs
+#: out only when no sender is blocked on it any more, so with more than the lease here a stopped peer is lost late.
+_PATIENCE = "transport/link/tx/queue/congestion_control/block/wait_before_close"
 #: Zenoh's own limit of 1,000 is for connections that nobody means to have.
 _MOST_SESSIONS = 65_535
 #: For how many milliseconds a client looks for its first router. Later it does so for as long as it lives.
@@ -77,6 +80,9 @@ def open_session(
     options = _options(credentials, listen, seeds, lease) | {"mode": role.value}
     if not autoconnect:
         options["scouting/gossip/autoconnect"] = {"peer": []}
+    if role == Role.ROUTER:
+        # While it is blocked it does not hear whose frames it passes on, so with the lease here they would be lost too.
+        options[_PATIENCE] = max(1, round(lease * 1e6 / 2))
     if role == Role.CLIENT:
         # It is of no use without a router, and zenoh waits for one before it returns. Nobody connects to it.
         options |= {"connect/timeout_ms": _ROUTER_TIMEOUT_MS, "connect/exit_on_failure": True}
@@ -141,9 +147,7 @@ def _options(credentials: Credentials, listen: Sequence[str], seeds: Sequence[st
         "transport/auth/usrpwd/user": _USER,
         "transport/auth/usrpwd/password": credentials.secret,
         "transport/link/tx/lease": lease_ms,
-        # In microseconds. A peer's lease runs out only when no sender is blocked on it any more, so with more than
-        # the lease here a stopped peer is lost late.
-        "transport/link/tx/queue/congestion_control/block/wait_before_close": lease_ms * 1000,
+        _PATIENCE: lease_ms * 1000,
         # It leaves files in /dev/shm behind, and a small /dev/shm (containers: 64 MB) would fill up.
         "transport/shared_memory/enabled": False,
         # Tells the addresses that the session listens on.
