@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.timeout(240),
 ]
 
-#: A driver that runs a job of two stages, the second of which needs all that was kept of the first, again and again.
+#: A driver that runs a job of three stages, each of which needs all that was kept of the one before, again and again.
 DRIVER = """
 import threading, time, bndl
 
@@ -32,8 +32,9 @@ def square(number):
     time.sleep(0.05)
     return number * number
 
-def add(squares):
-    return sum(squares)
+def add(values):
+    time.sleep(0.02)
+    return sum(values)
 
 ctx = bndl.connect(seeds=[SEED], credentials=CREDENTIALS)
 say("workers", [ctx.await_workers(WORKERS), ctx.await_workers()])
@@ -45,12 +46,13 @@ while not told.is_set():
     start = time.monotonic()
     job = bndl.Job("squares", attempts=1)
     squares = job.stage(square, range(40))
-    sums = job.stage(add, squares.split(8))
+    pairs = job.stage(add, [[squares.results[each], squares.results[(7 * each + 3) % 40]] for each in range(40)])
+    sums = job.stage(add, pairs.split(8))
     seen = [(task.name, task.outcome) for task in ctx.execute(job, ordered=False)]
-    assert len(seen) == len(dict(seen)) == 48, seen
+    assert len(seen) == len(dict(seen)) == 88, seen
     rounds.append(sum(task.result for task in job.stages[-1].tasks))
     say("round", [time.monotonic() - start, ctx.worker_count])
-assert set(rounds) == {sum(number * number for number in range(40))}, rounds
+assert set(rounds) == {2 * sum(number * number for number in range(40))}, rounds
 say("done")
 ctx.await_workers(WORKERS, stable_timeout=30.0)
 say("again", ctx.await_workers(stable_timeout=30.0))
@@ -133,6 +135,26 @@ def test_a_machine_is_cut_off_and_comes_back_while_jobs_run(hosts: Hosts) -> Non
         durations += hear_until(driver, 3)
         # One job waited for the lease, made again what was kept there, and had two of three workers for the rest.
         lost.append(max(durations) - 1.5 * usual)
+    finish(driver, 3)
+    assert max(lost) < LEASE + 1.0, lost
+
+
+def test_a_machine_is_cut_off_for_less_than_the_lease(hosts: Hosts) -> None:
+    """Connections between workers may be given up after the end of the cut: what was lost is sent again late."""
+    hosts.run_worker(1)
+    hosts.run_worker(2, "--seeds", seed(hosts, 1))
+    hosts.run_worker(3, "--seeds", seed(hosts, 1))
+    driver = run_driver(hosts, 1, 3)
+    usual = statistics.median(hear_rounds(driver, 5))
+    lost = []
+    for _ in range(3):
+        hosts.cut_off(3)
+        time.sleep(0.83 * LEASE)
+        hosts.plug_in(3)
+        end = time.monotonic() + 2 * LEASE
+        while time.monotonic() < end:
+            lost.append(hear_rounds(driver, 1)[0] - 1.5 * usual)
+        hear_until(driver, 3)
     finish(driver, 3)
     assert max(lost) < LEASE + 1.0, lost
 

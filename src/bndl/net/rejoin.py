@@ -7,7 +7,7 @@ connects to that address and to this node; so both hear of each other by gossip,
 
 ::
 
-    lost(name, addresses) -> after 1 s, then later and later: does a socket connect?
+    lost(name, addresses) -> after 0.25 s, then later and later: does a socket connect?
                              yes -> introduce: this node <- session -> that address, for a few seconds
     found(name)           -> over
 """
@@ -27,13 +27,13 @@ __all__ = ["Rejoiner"]
 
 logger = logging.getLogger(__name__)
 
-_FIRST_DELAY = 1.0
+_FIRST_DELAY = 0.25
 _LONGEST_DELAY = 10.0
 _GROWTH = 1.5
 #: Seconds that a socket may take to connect.
 _PROBE_TIMEOUT = 1.0
 #: Nothing listens there any more, and the machine says so: after that many times in a row it is believed.
-_REFUSALS = 5
+_REFUSALS = 8
 
 
 class _Lost:
