@@ -1,5 +1,7 @@
 """The sampler inside of the process, and the choice of one."""
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -102,3 +104,36 @@ def test_py_spy_says_why_it_cannot_attach(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(pyspy, "_find", lambda: "/bin/false")
     with pytest.raises(ProfilerUnavailable, match="py-spy cannot attach here: no answer"):
         make_sampler("py-spy", 0.01, native=False)
+
+
+def hold_the_lock() -> None:
+    """A few milliseconds in which the interpreter's lock is not released unless another thread asks for it."""
+    end = time.thread_time() + 0.004
+    while time.thread_time() < end:
+        pass
+
+
+def test_short_tasks_have_what_they_took(sampler: ThreadSampler) -> None:
+    burn_until_seen(sampler)
+    in_tasks = 0.0
+    while in_tasks < 0.4:
+        began = time.thread_time()
+        sampler.run(KEY, hold_the_lock)
+        in_tasks += time.thread_time() - began
+        os.sched_yield()  # releases the lock, as sending a result does
+    assert seconds_in(sampler.take(), KEY, "hold_the_lock") > 0.5 * in_tasks
+
+
+def test_the_switch_interval_is_put_back() -> None:
+    before = sys.getswitchinterval()
+    made = ThreadSampler(0.01)
+    assert sys.getswitchinterval() < before
+    made.stop()
+    assert sys.getswitchinterval() == before
+    made = ThreadSampler(0.01)
+    sys.setswitchinterval(before / 2)
+    try:
+        made.stop()
+        assert sys.getswitchinterval() == before / 2  # somebody else's wish
+    finally:
+        sys.setswitchinterval(before)
