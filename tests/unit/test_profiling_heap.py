@@ -191,3 +191,10 @@ def test_lines_that_grow_are_named() -> None:
     assert "test.py:1 +4.0 MiB, 1.0 MiB a stage" in str(growth)
     assert len(find_growth(stages, include=None, exclude=None, least_bytes=1)) == 2
     assert find_growth(stages, include="nothing", exclude=None, least_bytes=1) == []
+
+
+def test_what_yappi_takes_is_not_in_the_snapshot(heap: HeapTracer) -> None:
+    yappi = pytest.importorskip("yappi")
+    exec(compile("KEPT.append([bytes(1000) for _ in range(10)])", yappi.__file__, "exec"), globals())  # noqa: S102
+    reduced = heap.take_snapshot()
+    assert yappi.__file__ not in {trace[4][0][0] for trace in unpack_traces(reduced)}

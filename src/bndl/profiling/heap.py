@@ -15,6 +15,7 @@ import tracemalloc
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -32,7 +33,7 @@ _GRACE = 2.0
 #: How many lines of a stage are told one by one.
 _MOST_LINES = 400
 #: What these files allocate is the price of profiling, and is told as such.
-_OWN = str(Path(__file__).parent)
+_OWN = (str(Path(__file__).parent), *(spec.origin for spec in (find_spec("yappi"),) if spec and spec.origin))
 
 #: One for each traceback: bytes, blocks, domain, how many frames there were, and (path, line), the innermost first.
 Trace = tuple[int, int, int, int, tuple[tuple[str, int], ...]]
