@@ -6,6 +6,7 @@ import pstats
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -168,6 +169,25 @@ def test_recursive_calls_are_shown_apart() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"max_rows": -1}, {"max_rows": "3"}, {"max_rows": 2.5}, {"sort_by": "size"}, {"columns": "size"}],
+)
+def test_options_of_the_table_that_make_no_sense_are_refused(two: CpuStats, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOption, match=f"{next(iter(options))} cannot be"):
+        two.print(**options)
+
+
+@pytest.mark.parametrize("which", [{"job": 5}, {"stage": 5}, {"worker": 5}, {"worker": [5]}, {"task": "0"}])
+def test_figures_of_nothing_there_can_be_are_refused(two: CpuStats, which: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOption, match=f"{next(iter(which))} cannot be"):
+        two.filter(**which)
+
+
+def test_a_column_may_be_named_alone(two: CpuStats) -> None:
+    assert printed(two, 1, columns="ncall")[4].split() == ["ncall"]
+
+
 def test_the_table_can_be_changed(two: CpuStats) -> None:
     lines = printed(two, None, "name", "asc", ("name", "ncall"), strip_dirs=False)
     assert lines[2] == "Ordered by: name, asc"
@@ -223,6 +243,18 @@ def test_profiling_keeps_itself_out_of_the_figures() -> None:
     }
     edges = {(caller.name, callee.name): cost.total for (caller, callee), cost in outside.edges.items()}
     assert edges == {("Worker.execute", "Worker._execute"): 7.0, ("Worker.execute", "(profiling)"): 1.0}
+
+
+def test_a_helper_that_was_never_seen_as_a_whole_does_no_harm() -> None:
+    outside = Part(Place("w.1", OUTSIDE))
+    run = Function("_contextvars", 0, "Context.run", "_contextvars", "")
+    add_calls(
+        outside,
+        [CallRow(0, 1, 1, 2.0, 1.0, [(1, 1, 1, 1.0, 1.0)], info("Tracer.run", "bndl.profiling.tracing"))],
+        {1: run},
+    )
+    hide_own(outside)
+    assert [cost.calls for cost in outside.functions.values() if cost.calls > 0] == []
 
 
 # Trees
@@ -339,6 +371,13 @@ def test_what_is_different_between_two_profiles() -> None:
     assert out.getvalue().splitlines()[1] == "all -> all, seconds"
     with pytest.raises(InvalidOption, match="html"):
         CpuDiff(before, after).save("diff.txt")
+
+
+def test_a_difference_says_if_the_profiles_are_not_of_one_kind() -> None:
+    traced = stats(part(key(), GRAPH))
+    diff = CpuDiff(traced, stats(mode="sampling"))
+    assert {each.calls for each in diff} == {0}
+    assert diff.title == "all (tracing, cpu clock) -> all (sampling, cpu clock)"
 
 
 # py-spy

@@ -1,6 +1,7 @@
 """yappi in this process: what an attempt did, exactly, and nothing else."""
 
 import contextlib
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +11,10 @@ import pytest
 
 from bndl.errors import ProfilerUnavailable
 from bndl.execute.current import CurrentTask
-from bndl.profiling.profile import Function
-from bndl.profiling.tracing import Tracer, unseen
+from bndl.profiling.aside import unseen
+from bndl.profiling.profile import Function, Part, Place, add_calls
+from bndl.profiling.stats import CpuStats, Price
+from bndl.profiling.tracing import Tracer
 from bndl.profiling.wire import AttemptNotes, CallRow, TaskKey, decode_notes, encode
 
 
@@ -190,3 +193,53 @@ def test_builtins_have_the_same_name_everywhere(tracer: Tracer) -> None:
     counted = names.count(run(tracer, work))
     assert {"list.append", "len", "sorted"} <= counted.keys()
     assert Function("builtins", 0, "list.append", "builtins", "").label() == "builtins.list.append"
+
+
+def use_a_profiler_of_its_own() -> None:
+    leaf()
+    sys.setprofile(None)
+    leaf()
+
+
+def go_to_the_limit_of_recursion() -> None:
+    with contextlib.suppress(RecursionError):
+        descend(10 * sys.getrecursionlimit())
+
+
+@pytest.mark.parametrize("break_it", [use_a_profiler_of_its_own, go_to_the_limit_of_recursion])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_attempt_that_was_not_seen_as_a_whole_is_left_out_and_the_next_one_is_seen(
+    tracer: Tracer, break_it: Callable[[], None]
+) -> None:
+    names = Names()
+    which = task()
+    key = TaskKey(which.job, which.stage)
+    assert names.count(run(tracer, lambda: branch(3)))["leaf"] == 3
+    assert not tracer.remarks()
+    tracer.run(which, key, break_it)
+    if tracer.finish() is not None:
+        # Newer Pythons count the calls of C apart, so yappi can ask for a tag at the limit too.
+        assert break_it is go_to_the_limit_of_recursion
+        assert sys.version_info >= (3, 12)
+    else:
+        assert tracer.remarks()[0].startswith("1 attempt is left out")
+    rows = run(tracer, lambda: branch(3))
+    assert names.count(rows) == {"<lambda>": 1, "branch": 1, "leaf": 3}
+    assert all(row.primitive == row.calls for row in rows)
+    totals = {names.known[row.index]: row.total for row in rows}
+    assert totals["<lambda>"] >= totals["branch"] >= totals["leaf"] > 0
+    edges = {(names.known[row.index], names.known[callee]): calls for row in rows for callee, calls, *_ in row.callees}
+    assert edges == {("<lambda>", "branch"): 1, ("branch", "leaf"): 3}
+
+
+def test_what_users_ask_of_figures_is_not_in_the_figures(tracer: Tracer) -> None:
+    made = Part(Place("w.1", TaskKey("job", "parse", 1, 0, 1)))
+    add_calls(made, [CallRow(0, 1, 1, 1.0, 1.0, [], ("app.py", 1, "main", "app", "/app.py"))], {})
+    profile = CpuStats([made], "tracing", "cpu", Price())
+
+    def hashes() -> int:
+        return sum(row.calls for row in tracer.outside() if row.function is not None and row.function[2] == "__hash__")
+
+    before = hashes()
+    assert profile.find("main").ncall == 1
+    assert hashes() == before

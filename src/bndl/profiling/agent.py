@@ -15,9 +15,10 @@ from typing import TypeVar
 from bndl.errors import ProfilerUnavailable
 from bndl.execute.current import CurrentTask
 from bndl.execute.watching import Watcher
+from bndl.profiling.aside import apart, unseen
 from bndl.profiling.heap import HeapTracer, ReducedSnapshot
 from bndl.profiling.sampling import Sampler, make_sampler
-from bndl.profiling.tracing import Tracer, apart, unseen
+from bndl.profiling.tracing import Tracer
 from bndl.profiling.wire import (
     AttemptNotes,
     CpuAnswer,
@@ -168,7 +169,7 @@ class Agent:
             outside = tracer.outside()
             calls = tracer.running() if running else []
             seconds = tracer.seconds + time.thread_time() - began
-            price = (seconds, tracer.memory, remarks)
+            price = (seconds, tracer.memory, remarks + tracer.remarks())
             return CpuAnswer(tracer.epoch, outside, tracer.running_count, calls, (), tracer.name, *price)
         if sampler is not None:
             samples = sampler.take()

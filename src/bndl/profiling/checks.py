@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from bndl.errors import InvalidOption
 
-__all__ = ["check_choice", "check_positive"]
+__all__ = ["check_choice", "check_count", "check_positive"]
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
@@ -17,6 +18,12 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
 
 
 def check_positive(name: str, value: float, unit: str) -> None:
-    """Raise ``InvalidOption`` if a number is not greater than 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    """Raise ``InvalidOption`` if a number is not greater than 0, or has no end."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise InvalidOption(f"{name} cannot be {value!r}; give {unit}, more than 0.")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise ``InvalidOption`` if a value is neither a whole number, 0 or more, nor None, for all."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise InvalidOption(f"{name} cannot be {value!r}; give a whole number, 0 or more, or None for all.")

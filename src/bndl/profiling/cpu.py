@@ -9,14 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from bndl.errors import NotProfiling, ProfilerUnavailable
+from bndl.errors import BndlError, InvalidOption, NotProfiling, ProfilerUnavailable
 from bndl.profiling import agent
+from bndl.profiling.aside import apart
 from bndl.profiling.checks import check_choice, check_positive
 from bndl.profiling.diff import CpuDiff
 from bndl.profiling.nodes import Answers, Nodes
 from bndl.profiling.profile import Part
 from bndl.profiling.stats import COLUMNS, CpuStats, Price, count_calls
-from bndl.profiling.tracing import apart, measure_call
+from bndl.profiling.tracing import measure_call
 from bndl.profiling.wire import OUTSIDE, CpuAnswer, CpuOrders, Obeyed, decode_answer
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ __all__ = ["CpuProfiling"]
 
 #: How many seconds nodes may take to answer, unless something else is asked for.
 _TIMEOUT = 10.0
+#: Looking more often would leave no time for what is looked at.
+_SHORTEST_INTERVAL = 0.0005
 
 
 class CpuProfiling:
@@ -73,6 +76,8 @@ class CpuProfiling:
         check_choice("clock", clock, ("cpu", "wall") if mode == "tracing" else ("cpu",))
         check_choice("sampler", sampler, ("auto", "py-spy", "in-process"))
         check_positive("interval", interval, "seconds between two samples")
+        if interval < _SHORTEST_INTERVAL:
+            raise InvalidOption(f"interval cannot be {interval!r}; give {_SHORTEST_INTERVAL} seconds or more.")
         check_positive("timeout", timeout, "seconds")
         if self._orders is not None:
             raise NotProfiling("CPU profiling is on already; stop it before it is started in another way.")
@@ -82,8 +87,12 @@ class CpuProfiling:
         self._nodes.forget_lost()
         self._last = None
         self._call_seconds = measure_call(clock) if mode == "tracing" else 0.0
-        self._obeyed = self._nodes.order_cpu(orders, timeout)
-        self._orders = orders
+        self._orders = orders  # before nodes begin: stop ends it, also if this is interrupted
+        try:
+            self._obeyed = self._nodes.order_cpu(orders, timeout)
+        except BndlError:
+            self._orders = None
+            raise
         if not any(obeyed.profiler for obeyed in self._obeyed.values.values()):
             reasons = {reason for obeyed in self._obeyed.values.values() for reason in obeyed.remarks}
             self._orders = None
@@ -212,6 +221,9 @@ class CpuProfiling:
             after: the profile to compare.
             relative: whether to compare shares of the whole, for profiles of unequal size.
         """
+        for name, stats in (("before", before), ("after", after)):
+            if not isinstance(stats, CpuStats):
+                raise InvalidOption(f"{name} cannot be {stats!r}; give a profile, such as get_stats returns.")
         return CpuDiff(before, after, relative=relative)
 
     # How

@@ -31,7 +31,7 @@ class FunctionDiff:
 
     Attributes:
         function: which.
-        calls: how many more calls ended.
+        calls: how many more calls ended; 0 if one of the profiles is sampled, which does not know.
         own_before: in the function itself, before.
         own_after: in the function itself, after.
         total_before: with what it called, before.
@@ -74,13 +74,14 @@ class CpuDiff:
     def __iter__(self) -> Iterator[FunctionDiff]:
         old, new = self.before.functions, self.after.functions
         first, second = self.scales
+        is_counted = self.before.mode == self.after.mode == "tracing"
         found = []
         for function in {**old, **new}:
             was, now = old.get(function), new.get(function)
             found.append(
                 FunctionDiff(
                     function,
-                    (now.ncall if now else 0) - (was.ncall if was else 0),
+                    ((now.ncall if now else 0) - (was.ncall if was else 0)) * is_counted,
                     was.tsub * first if was else 0.0,
                     now.tsub * second if now else 0.0,
                     was.ttot * first if was else 0.0,
@@ -89,10 +90,18 @@ class CpuDiff:
             )
         return iter(sorted(found, key=lambda each: (-abs(each.own), str(each.function))))
 
+    @property
+    def title(self) -> str:
+        """What is compared; with the ways in which it was measured, if they are not the same."""
+        kinds = [f"{stats.mode}, {stats.clock} clock" for stats in (self.before, self.after)]
+        if kinds[0] == kinds[1]:
+            return f"{self.before.title} -> {self.after.title}"
+        return f"{self.before.title} ({kinds[0]}) -> {self.after.title} ({kinds[1]})"
+
     def print(self, max_rows: int | None = _ROWS, *, file: IO[str] | None = None) -> None:
         """Print the functions that differ most."""
         unit = "share" if self.relative else "seconds"
-        lines = ["", f"{self.before.title} -> {self.after.title}, {unit}", ""]
+        lines = ["", f"{self.title}, {unit}", ""]
         lines.append(f"{'name':51}{'ncall':>10}  {'tsub':>10}  {'ttot':>10}")
         for each in list(self)[:max_rows]:
             name = str(each.function)
@@ -113,8 +122,7 @@ class CpuDiff:
         return target
 
     def __rich__(self) -> RenderableType:
-        title = f"CPU: {self.before.title} -> {self.after.title}"
-        table = Table(title=title, title_justify="left", title_style="bold", header_style="")
+        table = Table(title=f"CPU: {self.title}", title_justify="left", title_style="bold", header_style="")
         table.add_column("name", overflow="fold")
         for heading in ("ncall", "tsub", "ttot"):
             table.add_column(heading, justify="right")

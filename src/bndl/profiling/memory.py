@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
-from bndl.errors import InvalidOption, NotProfiling, ProfilerUnavailable
+from bndl.errors import BndlError, InvalidOption, NotProfiling, ProfilerUnavailable
 from bndl.profiling import agent
 from bndl.profiling.capture import Capture
-from bndl.profiling.checks import check_choice, check_positive
+from bndl.profiling.checks import check_choice, check_count, check_positive
 from bndl.profiling.growth import Growth, StageMemory, find_growth, sum_stages
 from bndl.profiling.nodes import Nodes
 from bndl.profiling.snapshots import (
@@ -64,12 +64,17 @@ class MemoryProfiling:
         session = self._nodes.next_session()
         orders = MemoryOrders(session, frames)
         self._nodes.ledger.begin_heaps(session)
-        answers = self._nodes.order_memory(orders, timeout)
+        self._orders = orders  # before nodes begin: stop ends it, also if this is interrupted
+        try:
+            answers = self._nodes.order_memory(orders, timeout)
+        except BndlError:
+            self._orders = None
+            raise
         if answers.values and all(obeyed.remarks for obeyed in answers.values.values()):
+            self._orders = None
             self._nodes.order_memory(None, timeout)
             reasons = {reason for obeyed in answers.values.values() for reason in obeyed.remarks}
             raise ProfilerUnavailable(" ".join(sorted(reasons)))
-        self._orders = orders
 
     def stop(self, *, timeout: float = _TIMEOUT) -> None:
         """Stop it on all nodes. What stages did to memory can be asked for until it is started again."""
@@ -146,6 +151,9 @@ class MemoryProfiling:
             NotProfiling: it is not on.
         """
         check_choice("group_by", group_by, ("lineno", "filename", "traceback"))
+        check_count("limit", limit)
+        if compare_to is not None and not isinstance(compare_to, tracemalloc.Snapshot):
+            raise InvalidOption(f"compare_to cannot be {compare_to!r}; give a snapshot, such as take_snapshot returns.")
         layout = TopLayout(group_by, limit, include, exclude, strip_dirs)
         snapshot = self.take_snapshot()
         (print_per_node if per_worker else print_top)(snapshot, compare_to, layout, file)

@@ -87,13 +87,13 @@ def write_diff(diff: CpuDiff, path: Path) -> None:
     data = {
         "kind": "diff",
         "unit": unit,
-        "summary": f"{diff.before.title} -> {diff.after.title}; red takes more than before, blue takes less",
+        "summary": f"{diff.title}; red takes more than before, blue takes less",
         "cells": [{"stage": "", "worker": "", "tree": _pack_both(*trees, first, second, functions), "rows": rows}],
         "footer": [f"before: {line}" for line in footer_lines(diff.before)]
         + [f"after: {line}" for line in footer_lines(diff.after)],
     }
     data["functions"] = functions.table
-    _write(path, f"bndl CPU difference: {diff.before.title} -> {diff.after.title}", data)
+    _write(path, f"bndl CPU difference: {diff.title}", data)
 
 
 def _explain(stats: CpuStats) -> str:

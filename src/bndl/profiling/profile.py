@@ -178,7 +178,7 @@ def hide_own(part: Part) -> None:
     edges: dict[tuple[Function, Function], Cost] = {}
     for (caller, callee), cost in part.edges.items():
         if callee in helpers and caller in own:
-            part.functions[callee].add(-cost.calls, -cost.primitive, -cost.total, -cost.own)
+            _at(part.functions, callee).add(-cost.calls, -cost.primitive, -cost.total, -cost.own)
         elif callee not in own:
             visible = _find_visible(caller, callers, hidden)
             if visible is None:

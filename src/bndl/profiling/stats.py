@@ -13,7 +13,8 @@ from rich.console import RenderableType
 
 from bndl.errors import InvalidOption
 from bndl.profiling import exports, page, text
-from bndl.profiling.checks import check_choice
+from bndl.profiling.aside import apart
+from bndl.profiling.checks import check_choice, check_count
 from bndl.profiling.profile import Cost, Function, Part, merge
 
 if TYPE_CHECKING:
@@ -140,18 +141,24 @@ class CpuStats:
         tests: list[Callable[[Part], bool]] = []
         title = []
         if job is not None:
+            _check_is("job", job, "stages")
             numbers = None if isinstance(job, str) else {each.number for each in job.stages}
             name = job if isinstance(job, str) else job.name
             tests.append(lambda part: part.place.key.job == name and (not numbers or part.place.key.number in numbers))
             title.append(f"job {name}")
         if stage is not None:
+            _check_is("stage", stage, "number")
             tests.append(_test_stage(stage))
             title.append(f"stage {stage if isinstance(stage, str) else stage.name}")
         if task is not None:
+            if not isinstance(task, int) and not hasattr(task, "attempts"):
+                raise InvalidOption(f"task cannot be {task!r}; give a task or its index.")
             tests.append(_test_task(task))
             title.append(f"task {task if isinstance(task, int) else task.name}")
         if worker is not None:
-            workers = worker if isinstance(worker, list | tuple) else [worker]
+            workers = list(worker) if isinstance(worker, list | tuple | set | frozenset) else [worker]
+            for each in workers:
+                _check_is("worker", each, "pid")
             nodes = [each if isinstance(each, str) else each.name for each in workers]
             tests.append(lambda part: part.place.worker in nodes)
             title.append(", ".join(nodes) if len(nodes) < _MANY else f"{len(nodes)} workers")
@@ -176,11 +183,14 @@ class CpuStats:
     @cached_property
     def merged(self) -> Part:
         """All parts added up."""
-        return merge(self.parts)
+        return apart(merge, self.parts)
 
     @cached_property
     def functions(self) -> Mapping[Function, FunctionStat]:
         """The figures by function, those with most total time first."""
+        return apart(self._by_function)
+
+    def _by_function(self) -> Mapping[Function, FunctionStat]:
         merged = self.merged
         callers: dict[Function, dict[Function, Cost]] = {}
         callees: dict[Function, dict[Function, Cost]] = {}
@@ -252,6 +262,8 @@ class CpuStats:
         file: IO[str] | None = None,
     ) -> None:
         """Print a table. See ``CpuProfiling.print_stats``."""
+        check_count("max_rows", max_rows)
+        columns = (columns,) if isinstance(columns, str) else columns
         for column in columns:
             check_choice("columns", column, COLUMNS)
         layout = text.Layout(max_rows, sort_by, sort_dir, tuple(columns), strip_dirs)
@@ -310,6 +322,12 @@ def matches_module(module: str, prefixes: str | Sequence[str]) -> bool:
 def count_calls(parts: Iterable[Part]) -> int:
     """How many calls were counted."""
     return sum(cost.calls for part in parts for cost in part.functions.values())
+
+
+def _check_is(name: str, value: object, attribute: str) -> None:
+    """Raise ``InvalidOption`` if a value is neither a name nor of a kind that has an attribute."""
+    if not isinstance(value, str) and not hasattr(value, attribute):
+        raise InvalidOption(f"{name} cannot be {value!r}; give a {name} or its name.")
 
 
 def _stage_name(part: Part) -> str:

@@ -5,6 +5,10 @@ what a task starts with ``contextvars`` belongs to the task. A tag is used by on
 When an attempt is over, what its tag has grown by is what the attempt did; nothing of it is running any more, so the
 figures are whole.
 
+An attempt can put an end to that: a profile function of its own takes yappi's place in the thread, and at the limit of
+recursion yappi cannot ask for a tag and asks no more. So each attempt ends with the call of ``_mark``. If that was not
+seen the attempt is left out, and what it broke is mended.
+
 yappi's own functions to read figures are not used: they pause it, and calls that begin or end in a pause upset its
 stacks. Reading in one call in C, with no Python code in between, needs no pause.
 """
@@ -16,26 +20,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from itertools import count
 from types import CodeType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from bndl.errors import ProfilerUnavailable
 from bndl.execute.current import CurrentTask
+from bndl.profiling.aside import current_tag, unseen
 from bndl.profiling.places import builtin_info, code_info
 from bndl.profiling.wire import CallRow, FunctionInfo, TaskKey
 
-__all__ = ["Tracer", "apart", "measure_call", "unseen"]
+__all__ = ["Tracer", "measure_call"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
-
-_tag: ContextVar[int] = ContextVar("bndl_profiling_tag", default=0)
-
-#: The tag of what profiling itself does; it is never read.
-_OWN = (1 << 31) - 1
 
 #: Of a function called by another: its index, calls, primitive calls, total and own seconds.
 _Callee = tuple[int, int, int, float, float]
@@ -45,8 +43,6 @@ _ZERO: _Figures = (0, 0, 0.0, 0.0, [])
 
 #: How many tags a thread uses. What yappi keeps for a tag is never freed, so further stages share the last.
 _MOST_TAGS = 200
-#: A Ctrl-C does not end a wait; so no wait is longer than this many seconds.
-_LONGEST_WAIT = 0.2
 #: Calls that are made to measure what one costs.
 _CALLS = 2000
 
@@ -54,13 +50,17 @@ _CALLS = 2000
 class _Tally:
     """What is known of a tag: the figures that were reported already, by the index of the function."""
 
-    __slots__ = ("key", "lock", "reported", "running", "was_read")
+    __slots__ = ("is_whole", "key", "lock", "marks", "reported", "running", "was_read")
 
     def __init__(self) -> None:
         #: Whether it was read while its attempt was running.
         self.was_read = False
         self.lock = threading.Lock()
         self.reported: dict[int, _Figures] = {}
+        #: How often the end of an attempt was seen.
+        self.marks = 0
+        #: Whether all calls of the attempt had its tag, as far as is known.
+        self.is_whole = True
         #: The attempt that runs under the tag now, or ran last.
         self.key = TaskKey()
         self.running = False
@@ -95,9 +95,14 @@ class Tracer:
         self._outside: dict[int, _Figures] = {}
         self._functions: dict[int, FunctionInfo] = {}
         self.seconds = 0.0
+        #: How many attempts were not seen as a whole.
+        self.left_out = 0
+        #: How yappi gets the tag. Nobody else has it, so the number of its references tells whether yappi still does.
+        self._get_tag = current_tag.get
         self._yappi.clear_stats()
         self._yappi.set_clock_type(clock)
-        self._yappi.set_tag_callback(_tag.get)
+        self._yappi.set_tag_callback(self._get_tag)
+        self._references = sys.getrefcount(self._get_tag)
         self._yappi.start(builtins=True)
         self._is_on = True
 
@@ -105,17 +110,19 @@ class Tracer:
         """Call, and count what it does for a task."""
         tag, tally = self._find_tag(task)
         tally.key = key
+        tally.is_whole = True
         tally.running = True
         self._local.ran = (tag, tally)
         context = copy_context()
-        context.run(_tag.set, tag)
+        context.run(current_tag.set, tag)
         try:
             return context.run(call)
         finally:
+            context.run(_mark)
             tally.running = False
 
     def finish(self) -> list[CallRow] | None:
-        """What the attempt that this thread ran last did; None if it began before the tracer."""
+        """What the attempt that this thread ran last did; None if it was not seen as a whole."""
         began = time.thread_time()
         ran = getattr(self._local, "ran", None)
         if ran is None or not self._is_on:
@@ -123,7 +130,15 @@ class Tracer:
         self._local.ran = None
         tag, tally = ran
         with tally.lock:
+            marks = tally.marks
             rows = unseen(self._read_new, tag, tally)
+            if tally.marks == marks:
+                unseen(self._mend, tally)
+                unseen(self._read_new, tag, tally)  # what was ended by mending
+        if not tally.is_whole:
+            self.left_out += 1
+            self._known.difference_update(tally.reported)  # their names did not travel
+            return None
         self.seconds += time.thread_time() - began
         return rows
 
@@ -153,13 +168,39 @@ class Tracer:
 
     def stop(self) -> None:
         """Trace no more. The figures can still be read."""
-        self._is_on = False
-        self._yappi.stop()
+        with self._lock:
+            self._is_on = False
+            self._yappi.stop()
 
     def clear(self) -> None:
         """Forget the figures; after ``stop``."""
         self._yappi.clear_stats()
         self._yappi.set_tag_callback(None)
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be said of the figures."""
+        if not self._yappi.is_running():
+            return ("yappi was stopped by something else; there is nothing of what was called since then.",)
+        if not self.left_out:
+            return ()
+        what = "1 attempt is" if self.left_out == 1 else f"{self.left_out} attempts are"
+        return (f"{what} left out: something profiled in it, as cProfile does, or it went to the limit of recursion.",)
+
+    def _mend(self, tally: _Tally) -> None:
+        """Have yappi see this thread again, and ask for tags."""
+        tally.is_whole = False
+        with self._lock:
+            if not (self._is_on and self._yappi.is_running()):
+                return
+            if sys.getrefcount(self._get_tag) < self._references:
+                for each in list(self._tallies.values()):
+                    each.is_whole = False
+                self._yappi.set_tag_callback(self._get_tag)
+            # yappi takes what was called, and returned unseen, for running still. It does not look at what it is that
+            # returns, and takes no harm from more returns than there were calls.
+            frame = sys._getframe()  # noqa: SLF001 - documented
+            for _ in range(2 * sys.getrecursionlimit()):
+                self._core._profile_event(frame, "return", None)  # noqa: SLF001 - what yappi has threads begin with
 
     # Reading
 
@@ -200,6 +241,9 @@ class Tracer:
         found: list[Any] = []
         for row in self._read(tag):
             index = row[8]
+            if row[13] is _MARK:
+                tally.marks = row[3]
+                continue
             function = None
             if index not in known:
                 known.add(index)
@@ -224,6 +268,8 @@ class Tracer:
         _note_unended(raw, reported)
         found = []
         for row in raw:
+            if row[13] is _MARK:
+                continue
             index = row[8]
             before = reported.get(index, _ZERO)
             old = {callee[0]: callee for callee in before[4]}
@@ -247,6 +293,13 @@ class Tracer:
             function = code_info(descriptor) if isinstance(descriptor, CodeType) else builtin_info(row[1], row[0])
             self._functions[index] = function
         return function
+
+
+def _mark() -> None:
+    """An attempt is over."""
+
+
+_MARK = _mark.__code__
 
 
 def _subtract_callees(now: list[_Callee], before: list[_Callee]) -> list[_Callee]:
@@ -292,33 +345,6 @@ def _note_unended(raw: list[tuple[Any, ...]], reported: dict[int, _Figures]) -> 
             reported[index] = (before[0] + is_unended, *before[1:4], [*before[4], *unended])
 
 
-def unseen(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function; what it does is not in the figures. For profiling's own work."""
-    context = copy_context()
-    context.run(_tag.set, _OWN)
-    return context.run(function, *args, **kwargs)
-
-
-def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The same in a thread that is not traced, for what takes longer: it is quicker by far."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        sys.setprofile(None)
-        try:
-            future.set_result(unseen(function, *args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - where the thread ends; it goes to the caller
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="bndl-profiling", daemon=True).start()
-    while True:
-        try:
-            return future.result(_LONGEST_WAIT)
-        except TimeoutError:
-            if future.done():
-                raise
-
-
 def measure_call(clock: str) -> float:
     """About how many seconds yappi adds to a call, measured here and now; 0.0 if it cannot be measured.
 
@@ -333,7 +359,7 @@ def measure_call(clock: str) -> float:
     plain = _time_calls()
     yappi.clear_stats()
     yappi.set_clock_type(clock)
-    yappi.set_tag_callback(_tag.get)
+    yappi.set_tag_callback(current_tag.get)
     yappi.start(builtins=True, profile_threads=False)
     try:
         traced = _time_calls()
