@@ -360,19 +360,19 @@ class Launcher:
 
     def _fail_forbidden(self) -> None:
         """Tasks that none of the workers may run fail at once, and those that are ready because of that as well."""
-        while any(self._fail_forbidden_of(stage) for stage in list(self._stages.values())):
-            pass
+        version = self._version
+        while unsettled := [stage for stage in self._stages.values() if stage.ready.is_unsettled(version)]:
+            for stage in unsettled:
+                self._fail_forbidden_of(stage)
 
-    def _fail_forbidden_of(self, stage: StageState) -> bool:
-        """Returns whether any task has failed."""
+    def _fail_forbidden_of(self, stage: StageState) -> None:
         workers = self.open_workers
         forbidden = stage.ready.settle(workers, self._version)
         if not workers:
-            return False
+            return
         for group in forbidden:
             listed = ", ".join(f"{name} (score {group.scores[name]})" for name in workers)
             for task in list(group.tasks):
                 if task.state is State.READY:
                     stage.ready.remove(task)
                     self._scheduler.fail(task, Cause.FORBIDDEN, f"its locality forbids all workers: {listed}")
-        return bool(forbidden)

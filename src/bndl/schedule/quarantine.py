@@ -47,6 +47,8 @@ class Quarantine:
         given back may be just that for another task.
         """
         released: list[WorkerState] = []
+        if not self.reserved:
+            return released
         while given_back := [each for each in self.reserved.values() if not self._is_used(each, may_launch, version)]:
             for worker in given_back:
                 worker.reserved_for = None

@@ -164,6 +164,10 @@ class ReadyTasks:
             index -= 1
         return order[index] if index >= 0 else None
 
+    def is_unsettled(self, version: int) -> bool:
+        """Whether there is something to settle."""
+        return version != self._version or bool(self._new)
+
     def settle(self, workers: Mapping[str, object], version: int) -> list[Group]:
         """Take note of which workers are there. Returns groups that none of them may have, unless they were before.
 
