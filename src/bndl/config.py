@@ -18,7 +18,6 @@ class Config:
     Attributes:
         lease: after how many seconds of silence a peer counts as lost.
         hello_interval: seconds between greetings to a peer that has not answered.
-        start_timeout: how many seconds a local worker process may take to come up.
         stop_timeout: how many seconds a local worker process may take to end before it is killed.
         no_workers_timeout: for how many seconds work waits when no worker is left.
         fetch_timeout: how many seconds a peer may take to answer a request for results.
@@ -50,7 +49,6 @@ class Config:
 
     lease: float = 5.0
     hello_interval: float = 0.1
-    start_timeout: float = 30.0
     stop_timeout: float = 3.0
     no_workers_timeout: float = 60.0
     fetch_timeout: float = 30.0

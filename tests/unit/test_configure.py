@@ -42,15 +42,15 @@ def test_without_anything_all_is_default(places: Places) -> None:
 
 
 def test_later_layers_win_and_each_value_knows_its_origin(places: Places) -> None:
-    places.user_file.write_text("lease = 1\nhello_interval = 1.0\nstart_timeout = 1\nstop_timeout = 1\n")
-    places.project_file.write_text("# ours\nhello_interval = 2\nstart_timeout = 2\nstop_timeout = 2\n")
+    places.user_file.write_text("lease = 1\nhello_interval = 1.0\ndrain_timeout = 1\nstop_timeout = 1\n")
+    places.project_file.write_text("# ours\nhello_interval = 2\ndrain_timeout = 2\nstop_timeout = 2\n")
     configured = places.configure(
-        {"stop_timeout": 4.0, "workers": None}, BNDL_START_TIMEOUT="3", BNDL_STOP_TIMEOUT="3", PATH="/bin"
+        {"stop_timeout": 4.0, "workers": None}, BNDL_DRAIN_TIMEOUT="3", BNDL_STOP_TIMEOUT="3", PATH="/bin"
     )
     config, origins = configured.config, configured.origins
     assert (config.lease, origins["lease"]) == (1.0, f"{places.user_file}, line 1")
     assert (config.hello_interval, origins["hello_interval"]) == (2.0, f"{places.project_file}, line 2")
-    assert (config.start_timeout, origins["start_timeout"]) == (3.0, "BNDL_START_TIMEOUT")
+    assert (config.drain_timeout, origins["drain_timeout"]) == (3.0, "BNDL_DRAIN_TIMEOUT")
     assert (config.stop_timeout, origins["stop_timeout"]) == (4.0, "argument")
     assert (config.workers, origins["workers"]) == (None, "default")
 
