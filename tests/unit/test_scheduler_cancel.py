@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bndl.schedule import events
 from bndl.schedule.instructions import TaskOutcome
 from tests.unit.scheduling import (
     Scheduling,
@@ -97,6 +98,16 @@ def test_other_jobs_take_the_slots_that_are_free() -> None:
     scheduling.submit(scheduling.stage(1))
     scheduling.cancel(1)
     assert scheduling.join("a") == [launch("a", 2, 2)]
+
+
+def test_many_of_several_stages_are_cancelled_at_once() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 2)
+    scheduling.submit(scheduling.stage(20, priority=1), scheduling.stage(20, after=()))
+    scheduling.handle(events.TasksCancelled([*range(1, 16), *range(21, 41)], "not wanted"))
+    assert scheduling.states(*range(16, 21)) == ["ready"] * 5
+    assert set(scheduling.states(*range(1, 16), *range(21, 41))) == {"done"}
+    assert scheduling.finish("a", gave_up(1), gave_up(2)) == [launch("a", 1, 16, 17)]
 
 
 def test_a_task_is_cancelled_once() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from bndl.schedule.groups import Group, Key, Scores, shared
@@ -211,12 +211,25 @@ class ReadyTasks:
 
     def prune(self) -> None:
         """Take out the tasks that are not ready any more."""
-        for group in list(self.groups.values()):
-            kept = deque(task for task in group.tasks if task.state is State.READY)
+        self._filter(list(self.groups.values()), lambda task: task.state is State.READY)
+
+    def remove_all(self, tasks: Iterable[TaskState]) -> None:
+        """Take those of many tasks out that are in here, looking once at each that is queued with them."""
+        groups: dict[int, Group] = {}
+        gone: set[int] = set()
+        for task in tasks:
+            if task.group is not None and task.stage.ready is self:
+                groups[task.group.number] = task.group
+                gone.add(task.id)
+        self._filter(groups.values(), lambda task: task.id not in gone)
+
+    def _filter(self, groups: Iterable[Group], stays: Callable[[TaskState], bool]) -> None:
+        for group in groups:
+            kept = deque(task for task in group.tasks if stays(task))
             gone = len(group.tasks) - len(kept)
             if gone:
                 for task in group.tasks:
-                    if task.state is not State.READY:
+                    if not stays(task):
                         task.group = None
                 group.tasks = kept
                 self.took(group, gone)

@@ -25,6 +25,9 @@ from bndl.schedule.transitions import TRANSITIONS, Cause, State
 
 __all__ = ["Scheduler"]
 
+#: More tasks than this are taken out of the queues together.
+_FEW = 10
+
 
 class Scheduler:
     """Decides what runs where. Not thread-safe: one caller at a time.
@@ -277,6 +280,9 @@ class Scheduler:
 
     def _cancel(self, tasks: Iterable[TaskState], reason: str) -> None:
         cancelled = [task for task in tasks if task.state is not State.DONE]
+        if len(cancelled) > _FEW:
+            for stage in {task.stage.spec.stage: task.stage for task in cancelled}.values():
+                stage.ready.remove_all(cancelled)
         for task in cancelled:
             self._cancel_one(task, reason)
         self._go_on_without(cancelled)
