@@ -271,4 +271,4 @@ class CpuProfiling:
 
 
 def _count_attempts(parts: Iterable[Part]) -> int:
-    return len({part.place for part in parts if part.place.key.job})
+    return len({part.place for part in parts if part.place.key.attempt})

@@ -2,6 +2,10 @@
 
 A stack counts for the processor time that its thread took since the last look. So a thread that waits counts for
 nothing, and it does no harm that a look is late, as it is when a thread holds the interpreter's lock.
+
+A look mostly comes when a thread gives that lock away, as it does to send a result, and not in the code before: what
+short tasks took would be seen there. So threads read their clocks at both ends of an attempt. What it took since the
+last look is given to its stage, and to the stack that was last seen in it; and some looks ask for the lock sooner.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from types import CodeType, FrameType
 from typing import Protocol, TypeVar
 
@@ -27,10 +32,10 @@ _REPORT_INTERVAL = 1.0
 _MOST_STACKS = 50_000
 #: A process that took less than so many seconds of processor time since the last look is not looked at: it waits.
 _IDLE = 0.0002
-#: A thread that wants the interpreter's lock gets it after so many seconds, and not after Python's 0.005. Otherwise it
-#: mostly gets it where others release it themselves: what short tasks took would be seen where their results are sent.
-#: Where several threads of a process have work, shorter turns cost more.
-_SWITCH_INTERVAL = 0.001
+#: For one look of so many, threads have to give the interpreter's lock away after so many seconds, and not after 0.005
+#: as Python has it. For each look that would cost 3 % more.
+_EVERY = 20
+_SWITCH_INTERVAL = 0.0005
 #: Deeper stacks lose their outermost frames.
 _MOST_FRAMES = 200
 
@@ -111,10 +116,12 @@ class ThreadSampler:
         self._stacks: dict[tuple[TaskKey, tuple[int, ...]], float] = {}
         self._codes: dict[int, CodeType] = {}
         self._clocks: dict[int, tuple[int, float]] = {}
+        #: What was counted of a thread since it was last looked at.
+        self._settled: dict[int, float] = {}
+        #: The stack that was last seen in a stage.
+        self._last: dict[tuple[str, str, int], tuple[CodeType, ...]] = {}
         self._taken = time.monotonic()
         self._stopping = threading.Event()
-        self._switch_interval = sys.getswitchinterval()
-        sys.setswitchinterval(min(_SWITCH_INTERVAL, self._switch_interval))
         self._thread = threading.Thread(target=self._sample, name="bndl-sampler", daemon=True)
         self._thread.start()
 
@@ -122,10 +129,28 @@ class ThreadSampler:
         """Call; samples of this thread belong to the task meanwhile."""
         ident = threading.get_ident()
         self._tasks[ident] = key
+        began = time.thread_time()
         try:
             return call()
         finally:
             del self._tasks[ident]
+            self._settle(ident, key, began)
+
+    def _settle(self, ident: int, key: TaskKey, began: float) -> None:
+        """Count what this thread did in an attempt since it was last looked at."""
+        stage = (key.job, key.stage, key.number)
+        with self._lock:
+            looked = self._clocks.get(ident)
+            if looked is None:
+                return
+            seconds = time.thread_time() - max(began, looked[1])
+            self._settled[ident] = self._settled.get(ident, 0.0) + seconds
+            stack = self._last.get(stage)
+            if stack is None:
+                stack = self._last[stage] = self._walk(sys._getframe(1))  # noqa: SLF001 - documented
+            for code in stack:
+                self._codes[id(code)] = code
+            self._add(TaskKey(*stage), tuple(map(id, stack)), seconds)
 
     def take(self) -> list[SampledStacks]:
         """What was sampled since the last time."""
@@ -155,8 +180,6 @@ class ThreadSampler:
     def stop(self) -> None:
         """Sample no more."""
         self._stopping.set()
-        if sys.getswitchinterval() == min(_SWITCH_INTERVAL, self._switch_interval):
-            sys.setswitchinterval(self._switch_interval)
         self._thread.join(1.0)
 
     def clear(self) -> None:
@@ -168,7 +191,9 @@ class ThreadSampler:
     def _sample(self) -> None:
         own = threading.get_ident()
         looked = 0.0
-        while not self._stopping.wait(self._interval):
+        for number in count():
+            if self._wait(is_short=number % _EVERY == 0):
+                return
             taken = time.process_time()
             if taken - looked < _IDLE:
                 continue
@@ -180,21 +205,45 @@ class ThreadSampler:
                         self._count(ident, natives.get(ident), frame)
             self.seconds = time.thread_time()
 
+    def _wait(self, *, is_short: bool) -> bool:
+        """Wait until it is time for a look. Returns whether it is over."""
+        if not is_short:
+            return self._stopping.wait(self._interval)
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(min(_SWITCH_INTERVAL, before))
+        ours = sys.getswitchinterval()
+        try:
+            return self._stopping.wait(self._interval)
+        finally:
+            if sys.getswitchinterval() == ours:  # not if somebody else has set it
+                sys.setswitchinterval(before)
+
     def _count(self, ident: int, native: int | None, frame: FrameType | None) -> None:
         seconds = self._measure(ident, native)
         if seconds <= 0:
             return
-        codes = self._codes
-        stack: list[int] = []
-        while frame is not None and len(stack) < _MOST_FRAMES:
-            code = frame.f_code
-            codes[id(code)] = code
-            stack.append(id(code))
+        task = self._tasks.get(ident, OUTSIDE)
+        codes = self._walk(frame)
+        if task.job:
+            self._last[task.job, task.stage, task.number] = codes
+        stack = tuple(map(id, codes))
+        self._codes.update(zip(stack, codes, strict=True))
+        self._add(task, stack, seconds)
+
+    def _add(self, task: TaskKey, stack: tuple[int, ...], seconds: float) -> None:
+        place = (task, stack)
+        if place not in self._stacks and len(self._stacks) >= _MOST_STACKS:
+            place = (task, (stack[0],))  # where it is, without the way there
+        self._stacks[place] = self._stacks.get(place, 0.0) + seconds
+
+    def _walk(self, frame: FrameType | None) -> tuple[CodeType, ...]:
+        """The code that a thread is in, the outermost first."""
+        codes: list[CodeType] = []
+        while frame is not None and len(codes) < _MOST_FRAMES:
+            codes.append(frame.f_code)
             frame = frame.f_back
-        key = (self._tasks.get(ident, OUTSIDE), tuple(reversed(stack)))
-        if key not in self._stacks and len(self._stacks) >= _MOST_STACKS:
-            key = (key[0], (stack[0],))  # where it is, without the way there
-        self._stacks[key] = self._stacks.get(key, 0.0) + seconds
+        codes.reverse()
+        return tuple(codes)
 
     def _measure(self, ident: int, native: int | None) -> float:
         """The processor time that a thread took since the last look."""
@@ -209,4 +258,5 @@ class ThreadSampler:
             return 0.0
         before = self._clocks.get(ident)
         self._clocks[ident] = (native, now)
-        return now - before[1] if before is not None and before[0] == native else 0.0
+        settled = self._settled.pop(ident, 0.0)
+        return now - before[1] - settled if before is not None and before[0] == native else 0.0
