@@ -112,7 +112,7 @@ def hold_the_lock() -> None:
         pass
 
 
-def test_short_tasks_have_what_they_took(sampler: ThreadSampler) -> None:
+def test_stages_have_what_their_short_tasks_took(sampler: ThreadSampler) -> None:
     burn_until_seen(sampler)
     in_tasks = 0.0
     while in_tasks < 0.4:
@@ -123,5 +123,3 @@ def test_short_tasks_have_what_they_took(sampler: ThreadSampler) -> None:
     samples = sampler.take()
     seen = sum(seconds for each in samples if each.key.job for _, seconds in each.stacks)
     assert seen == pytest.approx(in_tasks, rel=0.05)
-    stage = TaskKey(KEY.job, KEY.stage, KEY.number)
-    assert seconds_in(samples, KEY, "hold_the_lock") + seconds_in(samples, stage, "hold_the_lock") > 0.5 * in_tasks
