@@ -5,7 +5,7 @@ nothing, and it does no harm that a look is late, as it is when a thread holds t
 
 A look mostly comes when a thread gives that lock away, as it does to send a result, and not in the code before: what
 short tasks took would be seen there. So threads read their clocks at both ends of an attempt. What it took since the
-last look is given to its stage, and to the stack that was last seen in it; and some looks ask for the lock sooner.
+last look is given to its stage, and to the stack that was last seen in it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from itertools import count
 from types import CodeType, FrameType
 from typing import Protocol, TypeVar
 
@@ -32,10 +31,6 @@ _REPORT_INTERVAL = 1.0
 _MOST_STACKS = 50_000
 #: A process that took less than so many seconds of processor time since the last look is not looked at: it waits.
 _IDLE = 0.0002
-#: For one look of so many, threads have to give the interpreter's lock away after so many seconds, and not after 0.005
-#: as Python has it. For each look that would cost 3 % more.
-_EVERY = 20
-_SWITCH_INTERVAL = 0.0005
 #: Deeper stacks lose their outermost frames.
 _MOST_FRAMES = 200
 
@@ -191,9 +186,7 @@ class ThreadSampler:
     def _sample(self) -> None:
         own = threading.get_ident()
         looked = 0.0
-        for number in count():
-            if self._wait(is_short=number % _EVERY == 0):
-                return
+        while not self._stopping.wait(self._interval):
             taken = time.process_time()
             if taken - looked < _IDLE:
                 continue
@@ -204,19 +197,6 @@ class ThreadSampler:
                     if ident != own:
                         self._count(ident, natives.get(ident), frame)
             self.seconds = time.thread_time()
-
-    def _wait(self, *, is_short: bool) -> bool:
-        """Wait until it is time for a look. Returns whether it is over."""
-        if not is_short:
-            return self._stopping.wait(self._interval)
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(min(_SWITCH_INTERVAL, before))
-        ours = sys.getswitchinterval()
-        try:
-            return self._stopping.wait(self._interval)
-        finally:
-            if sys.getswitchinterval() == ours:  # not if somebody else has set it
-                sys.setswitchinterval(before)
 
     def _count(self, ident: int, native: int | None, frame: FrameType | None) -> None:
         seconds = self._measure(ident, native)
