@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from bndl.errors import ProfilerUnavailable
-from bndl.profiling import pyspy
+from bndl.profiling import pyspy, sampling
 from bndl.profiling.sampling import ThreadSampler, make_sampler
 from bndl.profiling.wire import OUTSIDE, SampledStacks, TaskKey
 
@@ -123,3 +123,16 @@ def test_stages_have_what_their_short_tasks_took(sampler: ThreadSampler) -> None
     samples = sampler.take()
     seen = sum(seconds for each in samples if each.key.job for _, seconds in each.stacks)
     assert seen == pytest.approx(in_tasks, rel=0.05)
+
+
+def test_with_too_many_stacks_it_is_only_told_where_a_thread_is(
+    sampler: ThreadSampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "_MOST_STACKS", 0)
+    sampler.clear()
+    sampler.run(KEY, lambda: burn_between_looks(sampler, 0.1))
+    stacks = [each for each in sampler.take() if each.key.job]
+    names = {each.functions[position][2] for each in stacks for stack, _ in each.stacks for position in stack}
+    assert {len(stack) for each in stacks for stack, _ in each.stacks} == {1}
+    assert "burn" in names
+    assert "<module>" not in names

@@ -213,7 +213,7 @@ class ThreadSampler:
     def _add(self, task: TaskKey, stack: tuple[int, ...], seconds: float) -> None:
         place = (task, stack)
         if place not in self._stacks and len(self._stacks) >= _MOST_STACKS:
-            place = (task, (stack[0],))  # where it is, without the way there
+            place = (task, stack[-1:])  # where it is, without the way there
         self._stacks[place] = self._stacks.get(place, 0.0) + seconds
 
     def _walk(self, frame: FrameType | None) -> tuple[CodeType, ...]:
