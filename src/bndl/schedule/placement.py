@@ -59,7 +59,7 @@ def has_room(worker: WorkerState, ahead: int) -> bool:
     """
     if worker.free > 0:
         return True
-    return bool(ahead) and worker.reserved_for is None and 2 * max(worker.load, 0) <= worker.concurrency * (1 + ahead)
+    return bool(ahead) and worker.reserved_for is None and 2 * worker.load <= worker.concurrency * (1 + ahead)
 
 
 def allot(workers: Iterable[WorkerState], tasks: int, ahead: int) -> Sequence[tuple[WorkerState, int]]:
@@ -84,7 +84,7 @@ def allot(workers: Iterable[WorkerState], tasks: int, ahead: int) -> Sequence[tu
                 continue
             if worker not in given and not has_room(worker, ahead):
                 continue
-            room = worker.concurrency * (1 + ahead) - max(worker.load, 0) - given.get(worker, 0)
+            room = worker.concurrency * (1 + ahead) - worker.load - given.get(worker, 0)
             count = min(room, left)
             if count > 0:
                 given[worker] = given.get(worker, 0) + count

@@ -62,8 +62,13 @@ class Level:
 
     def remove(self, group: Group) -> None:
         """A group has no tasks any more."""
-        number = group.number
-        for groups in (self._groups, self.alone, self.plain, self.placed, self.eager, self._anywhere):
+        for groups in (self._groups, self.alone, self.plain):
+            groups.pop(group.number, None)
+        self._displace(group.number)
+
+    def _displace(self, number: int) -> None:
+        """Forget where a group is to be looked for."""
+        for groups in (self.placed, self.eager, self._anywhere):
             groups.pop(number, None)
         for worker in self._places.pop(number, ()):
             near = self._near[worker]
@@ -73,11 +78,10 @@ class Level:
 
     def settle(self, group: Group, workers: Mapping[str, object], version: int) -> None:
         """Find out where a group is to be looked for, given which workers are there."""
-        self.remove(group)
-        self.add(group)
         if group.is_isolated or group.is_plain:
             return
         number = group.number
+        self._displace(number)
         if group.count_others(workers, version):
             self.placed[number] = group
             if not group.waits:
@@ -176,8 +180,6 @@ class ReadyTasks:
             version: changes when they do.
         """
         if version == self._version:
-            if not self._new:
-                return []
             groups = [group for group in self._new if self.groups.get(group.key) is group]
         else:
             groups = list(self.groups.values())
