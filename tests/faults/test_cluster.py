@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 import bndl
+from tests.faults.at_work import see_at_work, slow_name
 from tests.faults.hosts import Program
 
 pytestmark = pytest.mark.slow
@@ -52,23 +53,6 @@ def shared(tmp_path: Path) -> Iterator[Shared]:
         yield shared
     finally:
         shared.program.close()
-
-
-def slow_name(_: int) -> str:
-    time.sleep(0.05)
-    return bndl.current_worker()
-
-
-def see_at_work(ctx: bndl.Context, count: int) -> set[str]:
-    """The names of workers that get work, once there are so many of them, while a job runs that does not end."""
-    seen: set[str] = set()
-    end = time.monotonic() + TIMEOUT
-    for name in ctx.map(slow_name, itertools.count()):
-        seen.add(name)
-        if len(seen) == count:
-            break
-        assert time.monotonic() < end, seen
-    return seen
 
 
 def wait_for_count(ctx: bndl.Context, workers: int) -> None:

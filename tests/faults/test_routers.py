@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import bndl
+from tests.faults.at_work import see_at_work
 from tests.faults.hosts import Program
 
 pytestmark = pytest.mark.slow
@@ -89,23 +89,6 @@ def make(number: int) -> bytes:
 def check_all(parts: list[bytes]) -> int:
     time.sleep(0.05)
     return sum(part[0] * (part == part[:1] * 200_000) for part in parts)
-
-
-def slow_name(_: int) -> str:
-    time.sleep(0.05)
-    return bndl.current_worker()
-
-
-def see_at_work(ctx: bndl.Context, count: int) -> set[str]:
-    """The names of workers that get work, once there are so many of them."""
-    seen: set[str] = set()
-    end = time.monotonic() + TIMEOUT
-    for name in ctx.map(slow_name, itertools.count()):
-        seen.add(name)
-        if len(seen) == count:
-            break
-        assert time.monotonic() < end, seen
-    return seen
 
 
 def run_with_a_loss(ctx: bndl.Context, end_one: Callable[[], None]) -> None:

@@ -18,15 +18,21 @@ def lose_twice(scheduling: Scheduling) -> None:
         scheduling.lose("x")
 
 
-def emptied(attempts: int = 1) -> Scheduling:
-    """Task 1, and no other, is to get a worker for itself. Worker a is emptied for it: it has two slots and task 3."""
+def to_be_isolated(tasks: int = 1, *, attempts: int = 1, concurrency: int = 0) -> Scheduling:
+    """Task 1, and no other, is to get a worker for itself. Its job, of so many tasks, is paused; job 3 has 9 tasks."""
     scheduling = Scheduling()
-    scheduling.submit(scheduling.stage(1, attempts=attempts))
+    scheduling.submit(scheduling.stage(tasks, attempts=attempts, concurrency=concurrency))
     scheduling.submit(scheduling.stage(1))
     lose_twice(scheduling)
     scheduling.cancel(2)
     scheduling.handle(events.JobPaused(1))
     scheduling.submit(scheduling.stage(9))
+    return scheduling
+
+
+def emptied(attempts: int = 1) -> Scheduling:
+    """Task 1, and no other, is to get a worker for itself. Worker a is emptied for it: it has two slots and task 3."""
+    scheduling = to_be_isolated(attempts=attempts)
     assert scheduling.join("a", 2) == [launch("a", 3, 3, 4)]
     scheduling.handle(events.JobResumed(1))
     assert scheduling.finish("a", succeeded(4)) == [settle("a", 3, 4)]
@@ -88,13 +94,7 @@ def test_nobody_waits_for_a_task_of_a_paused_job() -> None:
 
 def test_nobody_waits_for_a_task_that_may_not_be_launched() -> None:
     """Worker a is emptied for task 1, and then task 2 is launched elsewhere, which is all that their stage may have."""
-    scheduling = Scheduling()
-    scheduling.submit(scheduling.stage(2, concurrency=1))
-    scheduling.submit(scheduling.stage(1))
-    lose_twice(scheduling)
-    scheduling.cancel(2)
-    scheduling.handle(events.JobPaused(1))
-    scheduling.submit(scheduling.stage(9))
+    scheduling = to_be_isolated(2, concurrency=1)
     assert scheduling.join("a") == [launch("a", 3, 4)]
     assert scheduling.join("b", 2) == [launch("b", 3, 5, 6)]
     scheduling.handle(events.JobResumed(1))
@@ -109,13 +109,7 @@ def test_a_worker_is_nobody_s_when_the_job_of_its_task_is_over() -> None:
 
 def two_busy_workers() -> Scheduling:
     """Task 1 is to get a worker for itself. Workers a and b execute tasks 3 and 4, and more are waiting."""
-    scheduling = Scheduling()
-    scheduling.submit(scheduling.stage(1))
-    scheduling.submit(scheduling.stage(1))
-    lose_twice(scheduling)
-    scheduling.cancel(2)
-    scheduling.handle(events.JobPaused(1))
-    scheduling.submit(scheduling.stage(9))
+    scheduling = to_be_isolated()
     assert scheduling.join("a") == [launch("a", 3, 3)]
     assert scheduling.join("b") == [launch("b", 3, 4)]
     return scheduling
