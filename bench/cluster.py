@@ -22,7 +22,6 @@ import json
 import os
 import selectors
 import socket
-import statistics
 import struct
 import subprocess
 import sys
@@ -34,6 +33,8 @@ import psutil
 import typer
 from rich.console import Console
 from rich.table import Table
+from spread import spread
+from startup import time_start
 
 import bndl
 from bndl.cluster.search_path import read_search_path
@@ -65,17 +66,6 @@ with open(0, "rb", 0, closefd=False) as lines:
 def list_modules() -> list[str]:
     """The modules of this process, those that were imported first in front."""
     return [name for name in sys.modules if name != "__main__"]
-
-
-def time_cluster(workers: int) -> float:
-    """Seconds from the call of ``connect`` until the cluster is stable."""
-    start = time.perf_counter()
-    with bndl.connect(workers=workers, progress=False) as ctx:
-        count = ctx.await_workers()
-        seconds = time.perf_counter() - start
-    if count != workers:
-        raise SystemExit(f"{count} workers came, not {workers}")
-    return seconds
 
 
 def start_bare(modules: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -175,11 +165,6 @@ def measure_idle(ctx: bndl.Context, seconds: float) -> tuple[list[str], list[lis
 # Together
 
 
-def spread(values: list[float], how: str) -> str:
-    """The median, and the least and the greatest value."""
-    return f"{statistics.median(values):{how}} ({min(values):{how}} to {max(values):{how}})"
-
-
 def main(
     workers: Annotated[int, typer.Option(help="How many worker processes there are.")] = 50,
     rounds: Annotated[int, typer.Option(help="How often the cluster is formed, in turns with bare processes.")] = 5,
@@ -196,7 +181,7 @@ def main(
     time_bare(workers, modules)
     for _ in range(rounds):
         times["bare"].append(time_bare(workers, modules))
-        times["bndl"].append(time_cluster(workers))
+        times["bndl"].append(time_start(workers))
     ratios = [ours / bare for ours, bare in zip(times["bndl"], times["bare"], strict=True)]
     console = Console(width=110)
     table = Table(title=f"{workers} workers, {rounds} rounds in turns")

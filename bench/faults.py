@@ -41,6 +41,7 @@ from typing import Annotated, NamedTuple
 import typer
 from rich.console import Console
 from rich.table import Table
+from spread import spread
 
 from bndl.cli.cluster import init_cluster
 
@@ -268,7 +269,7 @@ def show(outcomes: list[Outcome], lease: float) -> bool:
             str(sum(each.is_right for each in some)),
             f"{statistics.median(each.undisturbed for each in some):.1f}",
             f"{statistics.median(each.took for each in some):.1f}",
-            f"{statistics.median(lost):.2f} ({min(lost):.2f} to {max(lost):.2f})",
+            spread(lost, ".2f"),
             str(sum(each >= limit for each in lost)),
         )
     Console().print(table)

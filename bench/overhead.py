@@ -7,7 +7,6 @@ ratio; the rates are those of the machine at that time.
 from __future__ import annotations
 
 import multiprocessing
-import statistics
 import time
 from collections.abc import Callable
 from typing import Annotated
@@ -15,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from spread import spread
 
 import bndl
 
@@ -42,11 +42,6 @@ def time_calls(call: Callable[[], object], count: int) -> list[float]:
         call()
         times.append(time.perf_counter() - start)
     return times
-
-
-def spread(values: list[float], unit: str) -> str:
-    """The median, and the least and the greatest value."""
-    return f"{statistics.median(values):,.0f} {unit} ({min(values):,.0f} to {max(values):,.0f})"
 
 
 def main(
@@ -78,13 +73,12 @@ def main(
         ("bndl", "bndl, ctx.map and submit"),
         ("Pool", "multiprocessing.Pool, map(chunksize=1), apply"),
     ):
-        table.add_row(title, spread(rates[name], "/s"), spread([value * 1e6 for value in latencies[name]], "us"))
+        microseconds = [value * 1e6 for value in latencies[name]]
+        table.add_row(title, spread(rates[name], ",.0f", "/s"), spread(microseconds, ",.0f", "us"))
     console = Console()
     console.print(table)
     ratios = [mine / theirs for mine, theirs in zip(rates["bndl"], rates["Pool"], strict=True)]
-    console.print(
-        f"rate of bndl / rate of Pool: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    )
+    console.print(f"rate of bndl / rate of Pool: {spread(ratios, '.2f')}")
 
 
 if __name__ == "__main__":

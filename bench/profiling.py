@@ -11,7 +11,6 @@ import cProfile
 import multiprocessing
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import typer
 import yappi
 from rich.console import Console
 from rich.table import Table
+from spread import spread
 
 import bndl
 from bndl.cli.census import find_files, run_serial
@@ -166,11 +166,6 @@ def time_in_bndl(
 # Together
 
 
-def ratio_of(ratios: list[float]) -> str:
-    """The median, and the least and the greatest."""
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-
-
 def main(
     rounds: Annotated[int, typer.Option(help="How many rounds.")] = 7,
     calls: Annotated[int, typer.Option(help="How many calls the loop makes.")] = 1_000_000,
@@ -203,7 +198,7 @@ def main(
             table.add_column(f"bndl, {workers} workers")
             table.add_column("median (least to greatest)", justify="right")
             for one, other in zip(ALONE, IN_BNDL, strict=True):
-                table.add_row(one, ratio_of(ratios[one]), other, ratio_of(ratios[other]))
+                table.add_row(one, spread(ratios[one], ".3f"), other, spread(ratios[other], ".3f"))
             console.print(table)
 
 

@@ -16,6 +16,7 @@ import psutil
 import typer
 from rich.console import Console
 from rich.table import Table
+from spread import spread
 
 import bndl
 
@@ -110,7 +111,7 @@ def main(
                 title,
                 f"{statistics.median(costs[small]) * 1e6:.1f} us",
                 f"{statistics.median(costs[tasks]) * 1e6:.1f} us",
-                f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+                spread(ratios, ".2f"),
                 f"{memory / _MEBIBYTE:,.0f} MiB",
             )
     Console().print(table)

@@ -6,7 +6,6 @@ settling of a task, so each task makes two.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import deque
 from typing import Annotated
@@ -14,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from spread import spread
 
 from bndl.net.messages import Result
 from bndl.schedule import Scheduler
@@ -125,8 +125,7 @@ def main(
             spent = cluster.run(job)
             rates.append(cluster.decisions / spent)
             batch = tasks / cluster.reports
-        row = f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
-        table.add_row(title, row, f"{batch:.1f}")
+        table.add_row(title, spread(rates, ",.0f"), f"{batch:.1f}")
     Console().print(table)
 
 
