@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Mapping
 
 import typer
 
-from bndl.cli.worker import describe_credentials, end_on_signals, written
-from bndl.configure import configure
-from bndl.net.credentials import find_credentials, require_credentials
+from bndl.cli.serving import INTERVAL, begin, describe_credentials, end_on_signals, secret_file
 from bndl.net.endpoints import loopback
 from bndl.net.meeting import MeetingPoint
 from bndl.net.session import Role
 
 __all__ = ["run_router"]
-
-#: Seconds between looks at whether it is to end. Signals are handled between two of them.
-_INTERVAL = 0.1
 
 
 def run_router(arguments: Mapping[str, object]) -> None:
@@ -32,9 +26,7 @@ def run_router(arguments: Mapping[str, object]) -> None:
         InvalidOption: an option makes no sense, or is not safe.
         ClusterError: it cannot listen.
     """
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
-    config = configure(arguments).config
-    credentials = require_credentials(config)
+    config, credentials = begin(arguments)
     router = MeetingPoint(
         credentials=credentials,
         listen=config.listen or loopback(tls=credentials.has_tls),
@@ -50,11 +42,10 @@ def run_router(arguments: Mapping[str, object]) -> None:
         stack.callback(router.close)
         end_on_signals(leave)
         addresses = router.start()
-        secret_file = None if find_credentials(config) is not None else stack.enter_context(written(credentials))
+        options = describe_credentials(config, stack.enter_context(secret_file(config, credentials)))
         typer.echo(f"listening on {' '.join(addresses)}")
-        options = describe_credentials(config, secret_file)
         typer.echo(f"another router: bndl router --seeds {addresses[0]} {options}")
         typer.echo(f"to join: bndl worker --no-mesh --seeds {addresses[0]} {options}")
         typer.echo(f"to use it: bndl shell --no-mesh --seeds {addresses[0]} {options}")
-        while not leave.wait(_INTERVAL):
+        while not leave.wait(INTERVAL):
             pass

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-__all__ = ["explain"]
+__all__ = ["explain", "explain_no_router"]
 
 #: Where in zenoh's source an error was made.
 _PLACE = re.compile(r" at /[^ \"\]]*\.rs:\d+\.?")
@@ -16,3 +17,11 @@ def explain(error: Exception) -> str:
     """The complaint in an error of zenoh."""
     text = _PLACE.sub("", str(error))
     return _WRAPPED.sub(lambda match: match["text"], text).strip().rstrip(".")
+
+
+def explain_no_router(seeds: Sequence[str], error: Exception) -> str:
+    """What to do if none of these is a router that lets one in; to come after what was to reach it."""
+    return (
+        f"no router at {', '.join(seeds)}: {explain(error)}. Start one with `bndl router`, and see that its secret is "
+        "the same."
+    )

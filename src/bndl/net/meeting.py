@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import zenoh
 
 from bndl.errors import ClusterError
-from bndl.net.complaints import explain
+from bndl.net.complaints import explain_no_router
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import check_listen, check_seeds
 from bndl.net.lingering import stop_lingering
@@ -84,10 +84,7 @@ class MeetingPoint:
         except zenoh.ZError as error:
             text = f"cannot listen on {', '.join(self._listen)}: {error}. Give addresses and ports that are free here."
             if not self._listen:
-                text = (
-                    f"there is no router at {', '.join(self._seeds)}: {explain(error)}. Start one with `bndl router`, "
-                    "and see that its secret is the same."
-                )
+                text = f"there is {explain_no_router(self._seeds, error)}"
             raise ClusterError(text) from None
 
     def _on_token(self, sample: zenoh.Sample) -> None:

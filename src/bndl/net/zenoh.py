@@ -26,7 +26,7 @@ from typing import Any
 import zenoh
 
 from bndl.errors import ClusterError, InvalidOption
-from bndl.net.complaints import explain
+from bndl.net.complaints import explain, explain_no_router
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import check_listen, check_seeds, loopback
 from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received, check_size
@@ -168,14 +168,14 @@ class ZenohFabric:
             self._declared.append(liveliness.declare_token(token))
         except zenoh.ZError as error:
             self.close()
-            seeds = ", ".join(self._seeds) or "none"
-            text = (
-                f"{self!r} could not listen on {', '.join(self._listen)} with seeds {seeds}: {explain(error)}. "
-                "Give endpoints such as tcp/127.0.0.1:0, of an address and a port free here."
-                if self._listen
-                else f"{self!r} reached no router at {seeds}: {explain(error)}. Start one with `bndl router`, and see "
-                "that its secret is the same."
-            )
+            if self._listen:
+                text = (
+                    f"{self!r} could not listen on {', '.join(self._listen)} with seeds "
+                    f"{', '.join(self._seeds) or 'none'}: {explain(error)}. Give endpoints such as tcp/127.0.0.1:0, of "
+                    "an address and a port free here."
+                )
+            else:
+                text = f"{self!r} reached {explain_no_router(self._seeds, error)}"
             raise ClusterError(text) from None
         except BaseException:
             self.close()

@@ -1,0 +1,73 @@
+"""What the commands have in common that run until they are told to end, and that others join."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from bndl.config import Config
+from bndl.configure import configure
+from bndl.net.credentials import Credentials, find_credentials, require_credentials
+
+__all__ = ["INTERVAL", "begin", "describe_credentials", "end_on_signals", "secret_file"]
+
+#: Seconds between looks at whether to end. Signals are handled between two of them.
+INTERVAL = 0.1
+
+
+def begin(arguments: Mapping[str, object]) -> tuple[Config, Credentials]:
+    """Log to standard error, and find the settings and the credentials.
+
+    Args:
+        arguments: settings that the command line gave; None for those that it did not.
+
+    Raises:
+        InvalidOption: an option makes no sense, or is not safe.
+    """
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    config = configure(arguments).config
+    return config, require_credentials(config)
+
+
+def end_on_signals(leave: threading.Event) -> None:
+    """Set the event on SIGTERM and Ctrl-C; a second Ctrl-C interrupts."""
+
+    def handle(number: int, _frame: object) -> None:
+        if leave.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        leave.set()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+
+
+@contextlib.contextmanager
+def secret_file(config: Config, credentials: Credentials) -> Iterator[Path | None]:
+    """The file of a fresh secret, for those who are to join, as long as it is needed. None if the settings name one."""
+    if find_credentials(config) is not None:
+        yield None
+        return
+    handle, name = tempfile.mkstemp(prefix="bndl-", suffix=".secret")  # only this user may read it
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(credentials.secret + "\n")
+    path = Path(name)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def describe_credentials(config: Config, secret: Path | None) -> str:
+    """The options that others join with, with the file of a fresh secret if there is one."""
+    if config.credentials:
+        option = f"--credentials {shlex.quote(config.credentials)}"
+    else:
+        option = f"--secret-file {shlex.quote(str(secret or config.secret_file))}"
+    return option + (f" --cluster {shlex.quote(config.cluster)}" if config.cluster else "")
