@@ -66,6 +66,11 @@ def busier(index: int) -> int:
     return sum(busy(index) for _ in range(5))
 
 
+def busy_for_long(index: int) -> int:
+    """Takes many times as long as what is between two looks of a sampler."""
+    return sum(busy(index) for _ in range(250))
+
+
 def never_end(began: Path) -> None:
     busy(0)
     began.touch()

@@ -14,7 +14,7 @@ import bndl
 from bndl.net.messages import Result
 from bndl.profiling.stats import CpuStats
 from tests.faults import profiled
-from tests.faults.profiled import LEAK_LINE, branches_of, busier, busy, combine, leak, never_end, work
+from tests.faults.profiled import LEAK_LINE, branches_of, busier, busy, busy_for_long, combine, leak, never_end, work
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(100)]
 
@@ -232,7 +232,7 @@ def test_the_report_counts_what_runs_when_asked_to(ctx: bndl.Context, tmp_path: 
 @pytest.mark.parametrize("sampler", ["py-spy", "in-process"])
 def test_samples_are_split_by_stage(ctx: bndl.Context, sampler: str) -> None:
     job = bndl.Job("sampled")
-    first = job.stage(busier, range(1000), name="first")
+    first = job.stage(busy_for_long, range(40), name="first")
     job.stage(sum, [first.results], name="last")
     ctx.cpu_profiling.start("sampling", interval=0.005, sampler=sampler)
     ctx.run(job)

@@ -112,6 +112,60 @@ def hold_the_lock() -> None:
         pass
 
 
+@pytest.fixture
+def blind() -> Iterator[ThreadSampler]:
+    """A sampler that looks only when it is told to."""
+    made = ThreadSampler(1000.0)
+    look_once(made)  # to know what threads took before
+    made.clear()
+    yield made
+    made.stop()
+
+
+def look_once(sampler: ThreadSampler) -> None:
+    looking = threading.Thread(target=sampler.look)
+    looking.start()
+    looking.join(30)
+
+
+def run_unseen(sampler: ThreadSampler, key: TaskKey) -> float:
+    began = time.thread_time()
+    sampler.run(key, hold_the_lock)
+    return time.thread_time() - began
+
+
+def seconds_of_stages(samples: list[SampledStacks]) -> float:
+    return sum(seconds for each in samples if each.key.job for _, seconds in each.stacks)
+
+
+def test_what_no_look_saw_of_a_stage_is_given_to_what_the_next_one_sees(blind: ThreadSampler) -> None:
+    took = sum(run_unseen(blind, KEY) for _ in range(20))
+    blind.run(KEY, lambda: look_once(blind))
+    samples = blind.take()
+    assert seconds_in(samples, TaskKey("job", "stage", 1), "look_once") == pytest.approx(took, rel=0.05)
+    assert seconds_in(samples, KEY, "look_once") > 0
+
+
+def test_what_no_look_saw_waits_for_one_until_all_is_wanted(
+    blind: ThreadSampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "_REPORT_INTERVAL", 0.0)
+    took = run_unseen(blind, KEY)
+    assert seconds_of_stages(list(blind.take_now_and_then())) == 0
+    samples = blind.take()
+    assert seconds_of_stages(samples) == pytest.approx(took, rel=0.2)
+    assert seconds_in(samples, TaskKey("job", "stage", 1), "run_unseen") > 0  # where it is called from is known
+    assert seconds_of_stages(blind.take()) == 0
+
+
+def test_many_stages_lose_nothing(blind: ThreadSampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "_MOST_STAGES", 2)
+    took = sum(run_unseen(blind, TaskKey("job", "stage", number, 0, 1)) for number in range(10))
+    samples = blind.take()
+    assert {each.key.number for each in samples if each.key.job} == set(range(10))
+    assert seconds_of_stages(samples) == pytest.approx(took, rel=0.05)
+
+
 def test_stages_have_what_their_short_tasks_took(sampler: ThreadSampler) -> None:
     burn_until_seen(sampler)
     in_tasks = 0.0

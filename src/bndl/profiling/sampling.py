@@ -5,7 +5,8 @@ nothing, and it does no harm that a look is late, as it is when a thread holds t
 
 A look mostly comes when a thread gives that lock away, as it does to send a result, and not in the code before: what
 short tasks took would be seen there. So threads read their clocks at both ends of an attempt. What it took since the
-last look is given to its stage, and to the stack that was last seen in it.
+last look waits for the next one that finds a thread in an attempt of the same stage, and is given to the stage, and to
+the stack that is seen then.
 """
 
 from __future__ import annotations
@@ -29,10 +30,15 @@ T = TypeVar("T")
 _REPORT_INTERVAL = 1.0
 #: So many stacks are kept apart between two reports.
 _MOST_STACKS = 50_000
-#: A process that took less than so many seconds of processor time since the last look is not looked at: it waits.
-_IDLE = 0.0002
+#: A process that took less processor time since the last look than this part of the interval is not looked at.
+_LEAST = 0.25
 #: Deeper stacks lose their outermost frames.
 _MOST_FRAMES = 200
+#: Of so many stages it is known where they were last.
+_MOST_STAGES = 1000
+
+#: A stage: the name of its job, its own, and its number.
+_Stage = tuple[str, str, int]
 
 
 class Sampler(Protocol):
@@ -113,8 +119,10 @@ class ThreadSampler:
         self._clocks: dict[int, tuple[int, float]] = {}
         #: What was counted of a thread since it was last looked at.
         self._settled: dict[int, float] = {}
-        #: The stack that was last seen in a stage.
-        self._last: dict[tuple[str, str, int], tuple[CodeType, ...]] = {}
+        #: What attempts took of which no look has seen anything, by stage.
+        self._unseen: dict[_Stage, float] = {}
+        #: The stack that was last seen in a stage; before there is one, where its attempts are called from.
+        self._last: dict[_Stage, tuple[CodeType, ...]] = {}
         self._taken = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="bndl-sampler", daemon=True)
@@ -140,15 +148,18 @@ class ThreadSampler:
                 return
             seconds = time.thread_time() - max(began, looked[1])
             self._settled[ident] = self._settled.get(ident, 0.0) + seconds
-            stack = self._last.get(stage)
-            if stack is None:
-                stack = self._last[stage] = self._walk(sys._getframe(1))  # noqa: SLF001 - documented
-            for code in stack:
-                self._codes[id(code)] = code
-            self._add(TaskKey(*stage), tuple(map(id, stack)), seconds)
+            self._unseen[stage] = self._unseen.get(stage, 0.0) + seconds
+            if stage not in self._last:
+                self._note_last(stage, self._walk(sys._getframe(1)))  # noqa: SLF001 - documented
 
     def take(self) -> list[SampledStacks]:
-        """What was sampled since the last time."""
+        """What was sampled since the last time, with all that was taken so far."""
+        with self._lock:
+            for stage in list(self._unseen):
+                self._give_unseen(stage)
+        return self._take_seen()
+
+    def _take_seen(self) -> list[SampledStacks]:
         with self._lock:
             stacks, self._stacks = self._stacks, {}
             codes, self._codes = self._codes, {}
@@ -165,7 +176,7 @@ class ThreadSampler:
 
     def take_now_and_then(self) -> Sequence[SampledStacks]:
         """The same, unless the last time was a moment ago."""
-        return self.take() if time.monotonic() - self._taken > _REPORT_INTERVAL else ()
+        return self._take_seen() if time.monotonic() - self._taken > _REPORT_INTERVAL else ()
 
     @property
     def memory(self) -> int:
@@ -181,22 +192,26 @@ class ThreadSampler:
         """Forget what was sampled."""
         self.take()
 
-    # On its thread
+    def look(self) -> None:
+        """Look at all threads but this one."""
+        own = threading.get_ident()
+        natives = {thread.ident: thread.native_id for thread in threading.enumerate()}
+        with self._lock:
+            for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented, for debuggers
+                if ident != own:
+                    self._count(ident, natives.get(ident), frame)
 
     def _sample(self) -> None:
-        own = threading.get_ident()
         looked = 0.0
         while not self._stopping.wait(self._interval):
             taken = time.process_time()
-            if taken - looked < _IDLE:
+            if taken - looked < _LEAST * self._interval:
                 continue
             looked = taken
-            natives = {thread.ident: thread.native_id for thread in threading.enumerate()}
-            with self._lock:
-                for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented, for debuggers
-                    if ident != own:
-                        self._count(ident, natives.get(ident), frame)
+            self.look()
             self.seconds = time.thread_time()
+
+    # With the lock
 
     def _count(self, ident: int, native: int | None, frame: FrameType | None) -> None:
         seconds = self._measure(ident, native)
@@ -204,16 +219,31 @@ class ThreadSampler:
             return
         task = self._tasks.get(ident, OUTSIDE)
         codes = self._walk(frame)
+        self._add(task, codes, seconds)
         if task.job:
-            self._last[task.job, task.stage, task.number] = codes
-        stack = tuple(map(id, codes))
-        self._codes.update(zip(stack, codes, strict=True))
-        self._add(task, stack, seconds)
+            stage = (task.job, task.stage, task.number)
+            self._note_last(stage, codes)
+            self._give_unseen(stage)
 
-    def _add(self, task: TaskKey, stack: tuple[int, ...], seconds: float) -> None:
+    def _note_last(self, stage: _Stage, codes: tuple[CodeType, ...]) -> None:
+        if stage not in self._last and len(self._last) >= _MOST_STAGES:
+            oldest = next(iter(self._last))
+            self._give_unseen(oldest)
+            del self._last[oldest]
+        self._last[stage] = codes
+
+    def _give_unseen(self, stage: _Stage) -> None:
+        """Give what was not seen of a stage to the stack that was seen in it."""
+        seconds = self._unseen.pop(stage, 0.0)
+        if seconds > 0:
+            self._add(TaskKey(*stage), self._last[stage], seconds)
+
+    def _add(self, task: TaskKey, codes: tuple[CodeType, ...], seconds: float) -> None:
+        stack = tuple(map(id, codes))
         place = (task, stack)
         if place not in self._stacks and len(self._stacks) >= _MOST_STACKS:
             place = (task, stack[-1:])  # where it is, without the way there
+        self._codes.update(zip(stack, codes, strict=True))
         self._stacks[place] = self._stacks.get(place, 0.0) + seconds
 
     def _walk(self, frame: FrameType | None) -> tuple[CodeType, ...]:
