@@ -6,6 +6,7 @@ import doctest
 import re
 from collections.abc import Iterator
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -106,5 +107,13 @@ def test_the_other_options_of_the_document(ctx: bndl.Context, capsys: pytest.Cap
     ctx.cpu_profiling.start()
     with pytest.raises(bndl.errors.NotProfiling, match="on already"):
         ctx.cpu_profiling.start()
+    wrong_number: Any = 5
+    with pytest.raises(bndl.errors.InvalidOption, match="timeout cannot be -5; give seconds"):
+        ctx.cpu_profiling.get_stats(timeout=-5)
+    for ask in (ctx.memory_profiling.stages, ctx.memory_profiling.growth):
+        with pytest.raises(bndl.errors.InvalidOption, match="job cannot be 5; give a job or its name"):
+            ask(wrong_number)
+    with pytest.raises(bndl.errors.InvalidOption, match="include cannot be 5"):
+        ctx.memory_profiling.growth(include=wrong_number)
     ctx.cpu_profiling.stop()
     ctx.cpu_profiling.stop()

@@ -171,7 +171,15 @@ def test_recursive_calls_are_shown_apart() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_rows": -1}, {"max_rows": "3"}, {"max_rows": 2.5}, {"sort_by": "size"}, {"columns": "size"}],
+    [
+        {"max_rows": -1},
+        {"max_rows": "3"},
+        {"max_rows": 2.5},
+        {"sort_by": "size"},
+        {"columns": "size"},
+        {"include": 5},
+        {"exclude": ["bndl", 5]},
+    ],
 )
 def test_options_of_the_table_that_make_no_sense_are_refused(two: CpuStats, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidOption, match=f"{next(iter(options))} cannot be"):
@@ -220,6 +228,14 @@ def test_the_footer_says_what_is_missing() -> None:
     assert "3 attempts are known by their stage only, not one by one." in lines
     assert "Missing: w.9: no answer within 1 s" in lines
     assert "w.1, w.2: slow" in lines
+
+
+def test_the_footer_says_what_samples_are() -> None:
+    lines = printed(CpuStats((), "sampling", "cpu", Price(attempts=2, profilers={"w.1": "in-process sampler"})))
+    assert lines[1] == "Clock type: CPU, sampled"
+    assert lines[-1].startswith("Profiled 1 nodes with in-process sampler, 2 attempts looked into; profiling took")
+    lines = printed(CpuStats((), "sampling", "cpu", Price(profilers={"w.1": "in-process sampler", "w.2": "py-spy"})))
+    assert lines[-1] == "py-spy counts the time in which threads run or could run, not what they get of the processor."
 
 
 # Profiling itself

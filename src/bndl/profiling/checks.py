@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from bndl.errors import InvalidOption
 
-__all__ = ["check_choice", "check_count", "check_positive"]
+__all__ = ["check_choice", "check_count", "check_modules", "check_named", "check_positive"]
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
@@ -27,3 +27,17 @@ def check_count(name: str, value: object) -> None:
     """Raise ``InvalidOption`` if a value is neither a whole number, 0 or more, nor None, for all."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
         raise InvalidOption(f"{name} cannot be {value!r}; give a whole number, 0 or more, or None for all.")
+
+
+def check_modules(name: str, value: object) -> None:
+    """Raise ``InvalidOption`` if a value is neither the name of a module or package, nor several, nor None."""
+    if value is None or isinstance(value, str):
+        return
+    if not isinstance(value, Iterable) or not all(isinstance(each, str) for each in value):
+        raise InvalidOption(f"{name} cannot be {value!r}; give the name of a module or package, or several.")
+
+
+def check_named(name: str, value: object, attribute: str) -> None:
+    """Raise ``InvalidOption`` if a value is neither a name nor of a kind that has an attribute."""
+    if not isinstance(value, str) and not hasattr(value, attribute):
+        raise InvalidOption(f"{name} cannot be {value!r}; give a {name} or its name.")

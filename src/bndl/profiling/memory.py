@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Self
 from bndl.errors import BndlError, InvalidOption, NotProfiling, ProfilerUnavailable
 from bndl.profiling import agent
 from bndl.profiling.capture import Capture
-from bndl.profiling.checks import check_choice, check_count, check_positive
+from bndl.profiling.checks import check_choice, check_count, check_modules, check_named, check_positive
 from bndl.profiling.growth import Growth, StageMemory, find_growth, sum_stages
 from bndl.profiling.nodes import Nodes
 from bndl.profiling.snapshots import (
@@ -152,6 +152,8 @@ class MemoryProfiling:
         """
         check_choice("group_by", group_by, ("lineno", "filename", "traceback"))
         check_count("limit", limit)
+        check_modules("include", include)
+        check_modules("exclude", exclude)
         if compare_to is not None and not isinstance(compare_to, tracemalloc.Snapshot):
             raise InvalidOption(f"compare_to cannot be {compare_to!r}; give a snapshot, such as take_snapshot returns.")
         layout = TopLayout(group_by, limit, include, exclude, strip_dirs)
@@ -170,8 +172,10 @@ class MemoryProfiling:
             timeout: how many seconds nodes may take to answer.
 
         Raises:
-            NotProfiling: it was never started.
+            InvalidOption: an option makes no sense.
         """
+        if job is not None:
+            check_named("job", job, "stages")
         if self._orders is not None:
             self._read_heaps(timeout)
         stages = sum_stages(self._nodes.ledger.heaps())
@@ -199,7 +203,12 @@ class MemoryProfiling:
 
         Returns:
             The lines, those that grew most first.
+
+        Raises:
+            InvalidOption: an option makes no sense.
         """
+        check_modules("include", include)
+        check_modules("exclude", exclude)
         return find_growth(self.stages(job), include=include, exclude=exclude, least_bytes=least_bytes)
 
     # memray

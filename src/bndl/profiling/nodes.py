@@ -15,6 +15,7 @@ from msgspec import structs
 from bndl.errors import BndlError, CallTimeout, PeerLost
 from bndl.execute.payloads import Packer
 from bndl.profiling import agent
+from bndl.profiling.checks import check_positive
 from bndl.profiling.ledger import Ledger
 from bndl.profiling.wire import CpuOrders, MemoryOrders, Obeyed, Orders
 
@@ -114,7 +115,11 @@ class Nodes:
             args: its arguments.
             timeout: how many seconds the answers may take.
             kwargs: its keyword arguments.
+
+        Raises:
+            InvalidOption: the time to answer makes no sense.
         """
+        check_positive("timeout", timeout, "seconds")
         began = time.monotonic()
         answers: Answers[T] = Answers()
         asked: dict[str, Future[T]] = {

@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from bndl.errors import InvalidOption
 from bndl.profiling import exports, page, text
 from bndl.profiling.aside import apart
-from bndl.profiling.checks import check_choice, check_count
+from bndl.profiling.checks import check_choice, check_count, check_modules, check_named
 from bndl.profiling.profile import Cost, Function, Part, merge
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Price:
         remarks: what else is to be said of nodes.
         running: how many attempts were running and are left out.
         folded: how many attempts are known by their stage only.
-        attempts: how many attempts are in the figures.
+        attempts: how many attempts are in the figures; with sampling, into how many a look fell.
     """
 
     seconds: float = 0.0
@@ -141,13 +141,13 @@ class CpuStats:
         tests: list[Callable[[Part], bool]] = []
         title = []
         if job is not None:
-            _check_is("job", job, "stages")
+            check_named("job", job, "stages")
             numbers = None if isinstance(job, str) else {each.number for each in job.stages}
             name = job if isinstance(job, str) else job.name
             tests.append(lambda part: part.place.key.job == name and (not numbers or part.place.key.number in numbers))
             title.append(f"job {name}")
         if stage is not None:
-            _check_is("stage", stage, "number")
+            check_named("stage", stage, "number")
             tests.append(_test_stage(stage))
             title.append(f"stage {stage if isinstance(stage, str) else stage.name}")
         if task is not None:
@@ -158,7 +158,7 @@ class CpuStats:
         if worker is not None:
             workers = list(worker) if isinstance(worker, list | tuple | set | frozenset) else [worker]
             for each in workers:
-                _check_is("worker", each, "pid")
+                check_named("worker", each, "pid")
             nodes = [each if isinstance(each, str) else each.name for each in workers]
             tests.append(lambda part: part.place.worker in nodes)
             title.append(", ".join(nodes) if len(nodes) < _MANY else f"{len(nodes)} workers")
@@ -243,6 +243,8 @@ class CpuStats:
         """The figures of some functions, in some order. See ``CpuProfiling.print_stats``."""
         check_choice("sort_by", sort_by, SORTS)
         check_choice("sort_dir", sort_dir, ("desc", "asc", "descending", "ascending"))
+        check_modules("include", include)
+        check_modules("exclude", exclude)
         found = [stat for stat in self if is_selected(stat.function.module, include, exclude)]
         return sorted(found, key=SORTS[sort_by], reverse=sort_dir.startswith("desc"))
 
@@ -322,12 +324,6 @@ def matches_module(module: str, prefixes: str | Sequence[str]) -> bool:
 def count_calls(parts: Iterable[Part]) -> int:
     """How many calls were counted."""
     return sum(cost.calls for part in parts for cost in part.functions.values())
-
-
-def _check_is(name: str, value: object, attribute: str) -> None:
-    """Raise ``InvalidOption`` if a value is neither a name nor of a kind that has an attribute."""
-    if not isinstance(value, str) and not hasattr(value, attribute):
-        raise InvalidOption(f"{name} cannot be {value!r}; give a {name} or its name.")
 
 
 def _stage_name(part: Part) -> str:

@@ -73,12 +73,15 @@ def footer_lines(stats: CpuStats) -> Iterator[str]:
     """What profiling cost, and what is missing, in words."""
     price = stats.price
     profilers = sorted(set(price.profilers.values()))
+    attempts = "attempts" if stats.mode == "tracing" else "attempts looked into"
     yield (
         f"Profiled {len(price.profilers)} nodes with {' and '.join(profilers) or 'nothing'}, "
-        f"{price.attempts:,} attempts; profiling took {format_seconds(price.seconds)}"
+        f"{price.attempts:,} {attempts}; profiling took {format_seconds(price.seconds)}"
         + (f" and about {format_seconds(price.call_seconds)} in the calls" if price.call_seconds else "")
         + f", {format_bytes(price.memory)} of memory, {format_bytes(price.bytes)} sent."
     )
+    if stats.mode == "sampling" and any(each.startswith("py-spy") for each in profilers):
+        yield "py-spy counts the time in which threads run or could run, not what they get of the processor."
     if price.running:
         yield f"{price.running} attempts are running and are left out; running=True shows what they did so far."
     if price.folded:
