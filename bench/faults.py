@@ -22,6 +22,9 @@ shown as lost without a fault: the noise of the machine), slots are gone from wh
 worker again in that place, and what had to be spent again are the results that were made again and the attempts that
 ended with their worker. So the silence before the driver notices is lost in full, and so is all time in which
 slots have nothing to do although there is work. The limit is one lease and one second.
+
+Machines that are shared stand still at times. A thread that does nothing but sleep for moments tells how much too late
+it woke in each job; that is shown, and taken off nothing.
 """
 
 from __future__ import annotations
@@ -145,6 +148,27 @@ class Outcome(NamedTuple):
     facts: dict[str, object]
 
 
+class Alarm(threading.Thread):
+    """Sleeps for moments, and notes when it wakes too late: nothing on this machine did any work then."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._late: list[tuple[float, float]] = []
+
+    def run(self) -> None:
+        """Sleep and note, for good."""
+        while True:
+            began = time.monotonic()
+            time.sleep(0.02)
+            late = time.monotonic() - began - 0.02
+            if late > 0.05:  # noqa: PLR2004 - more than what threads have to wait for each other
+                self._late.append((began, late))
+
+    def late_since(self, when: float) -> float:
+        """By how many seconds in all it woke too late since a moment."""
+        return sum(late for began, late in self._late if began >= when)
+
+
 class Cluster:
     """Four machines with a worker each, and a driver on a fifth."""
 
@@ -215,37 +239,38 @@ def judge(seed: int, fault: str, facts: dict[str, object], undisturbed: float) -
     return Outcome(seed, fault, took, undisturbed, expected, took - expected, is_right, facts)
 
 
-def run_calm(cluster: Cluster, seconds: float) -> dict[str, object]:
+def run_calm(cluster: Cluster, seconds: float, alarm: Alarm) -> dict[str, object]:
     """A job without a fault."""
+    began = time.monotonic()
     cluster.begin(seconds)
-    return cluster.end(seconds)
+    return cluster.end(seconds) | {"stood still": round(alarm.late_since(began), 2)}
 
 
-def run_seed(seed: int, seconds: float, lease: float) -> list[Outcome]:
+def run_seed(seed: int, seconds: float, lease: float, alarm: Alarm) -> list[Outcome]:
     """All jobs of a seed."""
     generator = random.Random(seed)  # noqa: S311 - to be repeatable, not secret
     with tempfile.TemporaryDirectory(prefix="bndl-faults-") as folder:
         cluster = Cluster(Path(folder), lease)
         try:
             cluster.start()
-            cluster.begin(1.0)  # it is not the first job whose time is taken
-            cluster.end(1.0)
-            jobs = [("none", run_calm(cluster, seconds))]
+            run_calm(cluster, 1.0, alarm)  # it is not the first job whose time is taken
+            jobs = [("none", run_calm(cluster, seconds, alarm))]
             for fault in generator.sample(FAULTS, len(FAULTS)):
                 pids = cluster.pids()
                 machine = generator.randint(1, MACHINES)
                 when, duration = generator.uniform(0.05, 0.9) * seconds, generator.uniform(0.5, 3.0) * lease
+                began = time.monotonic()
                 cluster.begin(seconds)
                 time.sleep(when)
                 args = (cluster, fault, machine, pids[machine], duration)
                 striker = threading.Thread(target=strike, args=args)
                 striker.start()
-                facts = cluster.end(seconds)
+                facts = cluster.end(seconds) | {"stood still": round(alarm.late_since(began), 2)}
                 facts |= {"machine": machine, "when": round(when, 2), "for": round(duration, 2)}
                 jobs.append((fault, facts))
                 striker.join()
             cluster.pids()
-            jobs.append(("none", run_calm(cluster, seconds)))
+            jobs.append(("none", run_calm(cluster, seconds, alarm)))
         finally:
             cluster.hosts.close()
     undisturbed = min(number(facts, "seconds") for fault, facts in jobs if fault == "none")
@@ -256,7 +281,16 @@ def show(outcomes: list[Outcome], lease: float) -> bool:
     """Print a table. Returns whether all is as it should be."""
     limit = lease + MARGIN
     table = Table(title=f"time lost with a lease of {lease:g} s; the limit is {limit:g} s")
-    for heading in ("fault", "jobs", "right", "undisturbed s", "took s", "lost s: median (least to greatest)", "over"):
+    for heading in (
+        "fault",
+        "jobs",
+        "right",
+        "undisturbed s",
+        "took s",
+        "lost s: median (least to greatest)",
+        "over",
+        "still s",
+    ):
         table.add_column(heading, justify="left" if heading == "fault" else "right")
     for fault in ("none", *FAULTS):
         some = [each for each in outcomes if each.fault == fault]
@@ -271,8 +305,9 @@ def show(outcomes: list[Outcome], lease: float) -> bool:
             f"{statistics.median(each.took for each in some):.1f}",
             spread(lost, ".2f"),
             str(sum(each >= limit for each in lost)),
+            f"{max(number(each.facts, 'stood still') for each in some):.1f}",
         )
-    Console().print(table)
+    Console(width=110).print(table)
     return all(each.is_right and each.lost < limit for each in outcomes)
 
 
@@ -287,8 +322,10 @@ def main(
     if reason := why_not():
         raise SystemExit(f"this cannot be run here: {reason}")
     outcomes: list[Outcome] = []
+    alarm = Alarm()
+    alarm.start()
     with ThreadPoolExecutor(parallel) as pool:
-        for each in pool.map(lambda seed: run_seed(seed, seconds, lease), range(first, first + seeds)):
+        for each in pool.map(lambda seed: run_seed(seed, seconds, lease, alarm), range(first, first + seeds)):
             outcomes += each
             for one in each:
                 print(f"seed {one.seed}, {one.fault}: lost {one.lost:.2f} s of {one.took:.2f}, {one.facts}", flush=True)
