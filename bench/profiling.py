@@ -17,6 +17,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
 
@@ -171,9 +172,14 @@ def main(
     calls: Annotated[int, typer.Option(help="How many calls the loop makes.")] = 1_000_000,
     every: Annotated[int, typer.Option(help="The census takes one file of this many.")] = 8,
     workers: Annotated[int, typer.Option(help="How many worker processes there are.")] = 2,
+    only: Annotated[str, typer.Option(help="Only ways of profiling with this in their name, such as sampling.")] = "",
 ) -> None:
     """Measure and print a table for each kind of work."""
     console = Console(width=110)
+    alone_ways = {name: way for name, way in ALONE.items() if only in name}
+    bndl_ways = {name: way for name, way in IN_BNDL.items() if only in name}
+    if not alone_ways and not bndl_ways:
+        raise typer.BadParameter(f"no way of profiling has {only!r} in its name: {', '.join((*ALONE, *IN_BNDL))}")
     files = find_files()[::every]
     with (
         multiprocessing.get_context("spawn").Pool(1) as alone,
@@ -181,12 +187,12 @@ def main(
     ):
         ctx.await_workers(workers, connect_timeout=30)
         for work, size in (("loop", calls), ("census", 0)):
-            ratios: dict[str, list[float]] = {name: [] for name in (*ALONE, *IN_BNDL)}
+            ratios: dict[str, list[float]] = {name: [] for name in (*alone_ways, *bndl_ways)}
             for number in range(rounds + 1):
-                for name in ALONE:
+                for name in alone_ways:
                     plain = alone.apply(time_alone, ("off", work, size, files))
                     ratios[name].append(alone.apply(time_alone, (name, work, size, files)) / plain)
-                for name, start in IN_BNDL.items():
+                for name, start in bndl_ways.items():
                     plain = time_in_bndl(ctx, lambda _: None, work, size, files)
                     ratios[name].append(time_in_bndl(ctx, start, work, size, files) / plain)
                 if number == 0:  # to warm up
@@ -197,8 +203,9 @@ def main(
             table.add_column("median (least to greatest)", justify="right")
             table.add_column(f"bndl, {workers} workers")
             table.add_column("median (least to greatest)", justify="right")
-            for one, other in zip(ALONE, IN_BNDL, strict=True):
-                table.add_row(one, spread(ratios[one], ".3f"), other, spread(ratios[other], ".3f"))
+            for one, other in zip_longest(alone_ways, bndl_ways, fillvalue=""):
+                cells = [spread(ratios[name], ".3f") if name else "" for name in (one, other)]
+                table.add_row(one, cells[0], other, cells[1])
             console.print(table)
 
 
