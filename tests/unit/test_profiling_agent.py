@@ -8,7 +8,17 @@ import pytest
 from bndl.execute.current import CurrentTask
 from bndl.profiling import agent
 from bndl.profiling.agent import Agent, make_watcher, obey
-from bndl.profiling.wire import CpuOrders, MemoryOrders, Orders, decode_answer, decode_heaps, decode_notes
+from bndl.profiling.nodes import Answers, why_none
+from bndl.profiling.wire import (
+    MEMORY,
+    CpuOrders,
+    MemoryOrders,
+    Obeyed,
+    Orders,
+    decode_answer,
+    decode_heaps,
+    decode_notes,
+)
 
 TASK = CurrentTask("job", "parse", 3, 1, "w.1", "mine", (7 << 32) + 3)
 TRACING = CpuOrders(5, "tracing", "cpu", 0.01, native=False, sampler="auto")
@@ -58,10 +68,11 @@ def test_a_second_driver_is_told_who_is_profiling() -> None:
     make_watcher(Orders("mine", TRACING, MemoryOrders(6, 1)))
     told = obey(Orders("other", TRACING, MemoryOrders(6, 1)))
     assert told.profiler == ""
-    assert [remark.split(";")[0] for remark in told.remarks] == [
-        "mine is profiling the CPU of this process already",
-        "mine is profiling the memory of this process already",
-    ]
+    assert {what: remark.split(";")[0] for what, remark in told.remarks.items()} == {
+        "CPU": "mine is profiling the CPU of this process already",
+        "memory": "mine is profiling the memory of this process already",
+    }
+    assert not told.traces_memory
     obey(Orders("mine"))
     assert obey(Orders("other", TRACING)).profiler == "yappi"
 
@@ -83,6 +94,32 @@ def test_an_attempt_that_began_under_other_orders_is_not_told_of() -> None:
     assert watcher.finish() == b""
 
 
+def test_what_an_attempt_did_to_memory_is_told_although_cpu_was_stopped_meanwhile() -> None:
+    memory = MemoryOrders(6, 1)
+    watcher = make_watcher(Orders("mine", TRACING, memory))
+    watcher.run(TASK, work)
+    obey(Orders("mine", None, memory))
+    assert watcher.finish() == b""
+    watcher = make_watcher(Orders("mine", None, memory))
+    for number, stage in ((8, "merge"), (9, "rank")):
+        watcher.run(CurrentTask("job", stage, 0, 1, "w.1", "mine", number << 32), work)
+        notes = [decode_notes(watcher.finish())]
+        assert [heap.key.stage for each in notes for heap in each.heaps] == [{8: "parse", 9: "merge"}[number]]
+    assert [heap.key.stage for heap in decode_heaps(agent.read_heaps("mine"))] == ["rank"]
+
+
+def test_memory_is_traced_whatever_becomes_of_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bndl.profiling.pyspy._find", lambda: "/bin/false")
+    sampling = CpuOrders(5, "sampling", "cpu", 0.01, native=True, sampler="auto")
+    told = obey(Orders("mine", sampling, MemoryOrders(6, 1)))
+    assert (told.profiler, told.traces_memory) == ("in-process sampler", True)
+    assert list(told.remarks) == ["CPU"]
+    answers: Answers[Obeyed] = Answers()
+    answers.values = {"w.1": told, "w.2": Obeyed(remarks={"memory": "no."})}
+    assert why_none(answers, MEMORY) == "no."
+    assert why_none(Answers(), MEMORY) == "no node answered; ask again."
+
+
 def test_without_yappi_it_says_what_to_install_and_attempts_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yappi", None)
     watcher = make_watcher(Orders("mine", TRACING))
@@ -100,6 +137,11 @@ def test_an_attempt_runs_even_if_its_memory_cannot_be_read(
     monkeypatch.setattr("bndl.profiling.heap._read_lines", lambda: 1 // 0)
     assert watcher.run(TASK, work) == b"done"
     assert "the memory of a stage cannot be read" in caplog.text
+    watcher.finish()
+    monkeypatch.undo()
+    watcher.run(TASK, work)  # the next one is told of
+    watcher.finish()
+    assert [heap.key.stage for heap in decode_heaps(agent.read_heaps("mine"))] == ["parse"]
 
 
 def test_agents_of_drivers_that_left_are_forgotten() -> None:

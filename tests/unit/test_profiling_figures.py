@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+import bndl
 from bndl.errors import InvalidOption
+from bndl.profiling.cpu import CpuProfiling
 from bndl.profiling.diff import CpuDiff
 from bndl.profiling.exports import to_callgrind, to_speedscope
 from bndl.profiling.ledger import Ledger
+from bndl.profiling.nodes import Answers
 from bndl.profiling.profile import Function, Part, Place, add_calls, add_samples, hide_own, merge
 from bndl.profiling.pyspy import parse_raw
 from bndl.profiling.stats import CpuStats, Price, is_selected
@@ -23,7 +26,9 @@ from bndl.profiling.wire import (
     OUTSIDE,
     AttemptNotes,
     CallRow,
+    CpuAnswer,
     FunctionInfo,
+    Obeyed,
     SampledStacks,
     TaskKey,
     encode,
@@ -184,6 +189,10 @@ def test_recursive_calls_are_shown_apart() -> None:
 def test_options_of_the_table_that_make_no_sense_are_refused(two: CpuStats, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidOption, match=f"{next(iter(options))} cannot be"):
         two.print(**options)
+
+
+def test_a_stage_that_was_never_executed_has_no_figures(two: CpuStats) -> None:
+    assert len(two.filter(stage=bndl.Job("job").stage(abs, [1]))) == 0
 
 
 @pytest.mark.parametrize("which", [{"job": 5}, {"stage": 5}, {"worker": 5}, {"worker": [5]}, {"task": "0"}])
@@ -438,3 +447,45 @@ def test_the_ledger_adds_up_what_attempts_did(monkeypatch: pytest.MonkeyPatch) -
     ledger.take_note("w.1", notes(7, 9, GRAPH))
     ledger.parts()
     assert merge(parts).functions[Function(*info("c", line=4))].calls == 24  # what was given does not change
+
+
+class OneNode:
+    """A node that answers, and of which an attempt ends before the last node has answered."""
+
+    driver_name = "driver"
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+
+    def next_session(self) -> int:
+        return 7
+
+    def forget_lost(self) -> None:
+        """There are none."""
+
+    def lost(self, names: object) -> list[str]:
+        assert names
+        return []
+
+    def order_cpu(self, orders: object, timeout: float) -> Answers[Obeyed]:
+        assert orders
+        assert timeout
+        answers: Answers[Obeyed] = Answers()
+        answers.values["w.1"] = Obeyed("yappi")
+        return answers
+
+    def ask(self, *_: object, **__: object) -> Answers[bytes]:
+        answers: Answers[bytes] = Answers()
+        running = [(key(index=1), GRAPH), (key(index=2), GRAPH)]
+        answers.values["w.1"] = encode(CpuAnswer(5, (), 2, running, (), "yappi", 0.0, 0))
+        self.ledger.take_note("w.1", notes(7, 1, GRAPH))
+        return answers
+
+
+def test_what_ends_while_nodes_are_asked_counts_once() -> None:
+    nodes: Any = OneNode()
+    profiling = CpuProfiling(nodes)
+    profiling.start()
+    figures = profiling.get_stats(running=True)
+    assert figures.find("main").ncall == 2
+    assert figures.split("task").keys() == {"job / parse[1]", "job / parse[2]"}

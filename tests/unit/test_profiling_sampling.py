@@ -143,7 +143,31 @@ def test_what_no_look_saw_of_a_stage_is_given_to_what_the_next_one_sees(blind: T
     blind.run(KEY, lambda: look_once(blind))
     samples = blind.take()
     assert seconds_in(samples, TaskKey("job", "stage", 1), "look_once") == pytest.approx(took, rel=0.05)
-    assert seconds_in(samples, KEY, "look_once") > 0
+    assert 0 < seconds_in(samples, KEY, "look_once") < 0.01
+
+
+def test_a_look_gives_an_attempt_nothing_of_what_was_before_it(blind: ThreadSampler) -> None:
+    def burn_and_look() -> None:
+        burn(0.02)
+        look_once(blind)
+
+    burn(0.2)
+    blind.run(KEY, burn_and_look)
+    samples = blind.take()
+    assert 0.02 <= seconds_of_stages(samples) < 0.1
+    outside = TaskKey()
+    assert seconds_in(samples, outside, "test_a_look_gives_an_attempt_nothing_of_what_was_before_it") >= 0.2
+    assert seconds_in(samples, outside, "burn") == 0  # that is where the attempt was
+
+
+def test_attempts_on_threads_that_no_look_has_seen_count_as_well(blind: ThreadSampler) -> None:
+    took = []
+    for _ in range(3):  # which have one identifier, most likely
+        fresh = threading.Thread(target=lambda: took.append(run_unseen(blind, KEY)))
+        fresh.start()
+        fresh.join(30)
+        look_once(blind)
+    assert seconds_of_stages(blind.take()) == pytest.approx(sum(took), rel=0.1)
 
 
 def test_what_no_look_saw_waits_for_one_until_all_is_wanted(

@@ -168,6 +168,33 @@ def test_an_attempt_that_began_before_is_not_counted(tracer: Tracer) -> None:
     assert tracer.finish() is None
 
 
+def test_an_attempt_that_goes_on_when_its_tracer_was_stopped_is_not_in_the_next(tracer: Tracer) -> None:
+    began, go_on, called, end = (threading.Event() for _ in range(4))
+
+    def outlive() -> None:
+        began.set()
+        go_on.wait(10)
+        branch(1000)
+        called.set()
+        end.wait(10)
+
+    old = threading.Thread(target=tracer.run, args=(task("long"), TaskKey("job", "long", 1, 0, 1), outlive))
+    old.start()
+    assert began.wait(10)
+    tracer.stop()
+    tracer.clear()
+    following = Tracer("cpu")
+    try:
+        go_on.set()
+        assert called.wait(10)
+        assert Names().count(run(following, lambda: branch(3)))["leaf"] == 3
+    finally:
+        end.set()
+        old.join(10)
+        following.stop()
+        following.clear()
+
+
 def test_stages_without_end_share_their_tags(tracer: Tracer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bndl.profiling.tracing._MOST_TAGS", 3)
     names = Names()

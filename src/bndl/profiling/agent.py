@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -20,12 +20,16 @@ from bndl.profiling.heap import HeapTracer, ReducedSnapshot
 from bndl.profiling.sampling import Sampler, make_sampler
 from bndl.profiling.tracing import Tracer
 from bndl.profiling.wire import (
+    CPU,
+    MEMORY,
     AttemptNotes,
+    CallRow,
     CpuAnswer,
     CpuOrders,
     MemoryOrders,
     Obeyed,
     Orders,
+    SampledStacks,
     StageHeap,
     TaskKey,
     encode,
@@ -37,9 +41,6 @@ __all__ = ["Agent", "collect", "make_watcher", "obey", "read_heaps", "take_snaps
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-#: What a process can be used for by one driver at a time.
-_CPU, _MEMORY = "CPU", "memory"
 
 
 class Agent:
@@ -67,10 +68,11 @@ class Agent:
         with self._lock:
             before, self._orders = self._orders, orders
             if orders.cpu != before.cpu or (orders.cpu is not None and self._profiler is None):
-                self._try(_CPU, partial(self._set_cpu, orders.cpu))
+                self._try(CPU, partial(self._set_cpu, orders.cpu))
             if orders.memory != before.memory or (orders.memory is not None and self._heap is None):
-                self._try(_MEMORY, partial(self._set_memory, orders.memory))
-            return Obeyed(self._profiler.name if self._profiler is not None else "", tuple(self._complaints.values()))
+                self._try(MEMORY, partial(self._set_memory, orders.memory))
+            profiler = self._profiler.name if self._profiler is not None else ""
+            return Obeyed(profiler, self._heap is not None, dict(self._complaints))
 
     @property
     def _profiler(self) -> Tracer | Sampler | None:
@@ -82,8 +84,8 @@ class Agent:
             if self._orders != orders:
                 return
             self._orders = Orders(self.driver)
-            self._try(_CPU, partial(self._set_cpu, None))
-            self._try(_MEMORY, partial(self._set_memory, None))
+            self._try(CPU, partial(self._set_cpu, None))
+            self._try(MEMORY, partial(self._set_memory, None))
         with _lock:
             if _agents.get(self.driver) is self:
                 del _agents[self.driver]
@@ -102,24 +104,24 @@ class Agent:
                 profiler.clear()
         self._tracer = self._sampler = None
         if orders is None:
-            _release(_CPU, self.driver)
+            _release(CPU, self.driver)
             return
-        _acquire(_CPU, self.driver)
+        _acquire(CPU, self.driver)
         if orders.mode == "tracing":
             self._tracer = Tracer(orders.clock)
         else:
             self._sampler, remark = make_sampler(orders.sampler, orders.interval, native=orders.native)
             if remark:
-                self._complaints[_CPU] = remark
+                self._complaints[CPU] = remark
 
     def _set_memory(self, orders: MemoryOrders | None) -> None:
         if self._heap is not None:
             self._heap.stop()
             self._heap = None
         if orders is None:
-            _release(_MEMORY, self.driver)
+            _release(MEMORY, self.driver)
             return
-        _acquire(_MEMORY, self.driver)
+        _acquire(MEMORY, self.driver)
         self._heap = HeapTracer(orders.frames)
 
     # Attempts
@@ -128,12 +130,13 @@ class Agent:
         """Run an attempt, and see what it does."""
         key = TaskKey(task.job, task.stage, task.number >> 32, task.index, task.attempt)
         tracer, sampler, heap = self._tracer, self._sampler, self._heap
-        self._local.ran = (key, self._orders, tracer, sampler, heap)
         if heap is not None:
             try:
                 unseen(heap.begin, key)
             except Exception:  # an attempt must not fail because its memory cannot be told
                 logger.exception("the memory of a stage cannot be read")
+                heap = None
+        self._local.ran = (key, self._orders, tracer, sampler, heap)
         if tracer is not None:
             return tracer.run(task, key, call)
         if sampler is not None:
@@ -143,10 +146,11 @@ class Agent:
     def finish(self) -> bytes:
         """What was seen of the attempt that this thread ran last; nothing if it was not seen as a whole."""
         key, orders, tracer, sampler, heap = self._local.ran
-        if orders is not self._orders and (tracer is not self._tracer or sampler is not self._sampler):
-            return b""
-        calls = tracer.finish() if tracer is not None else None
-        samples = sampler.take_now_and_then() if sampler is not None else ()
+        calls: list[CallRow] | None = None
+        samples: Sequence[SampledStacks] = ()
+        if tracer is self._tracer and sampler is self._sampler:
+            calls = tracer.finish() if tracer is not None else None
+            samples = sampler.take_now_and_then() if sampler is not None else ()
         heaps: list[StageHeap] = []
         if heap is not None:
             heap.end(key)
@@ -163,7 +167,7 @@ class Agent:
     def collect(self, *, running: bool) -> CpuAnswer:
         """The figures that are not those of attempts that ended."""
         began = time.thread_time()
-        remarks = (self._complaints[_CPU],) if _CPU in self._complaints else ()
+        remarks = (self._complaints[CPU],) if CPU in self._complaints else ()
         tracer, sampler = self._tracer, self._sampler
         if tracer is not None:
             outside = tracer.outside()
@@ -184,7 +188,7 @@ class Agent:
             ProfilerUnavailable: nothing does.
         """
         if self._heap is None:
-            text = self._complaints.get(_MEMORY, "memory is not traced here; start memory profiling again.")
+            text = self._complaints.get(MEMORY, "memory is not traced here; start memory profiling again.")
             raise ProfilerUnavailable(text)
         return self._heap
 
@@ -205,7 +209,7 @@ class _Watching:
 
 _lock = threading.Lock()
 _agents: dict[str, Agent] = {}
-#: Which driver has this process profile CPU, or memory: there can be one of each.
+#: Which driver has this process profile CPU, or memory: there can be one of each at a time.
 _owners: dict[str, str] = {}
 
 

@@ -14,11 +14,11 @@ from bndl.profiling import agent
 from bndl.profiling.aside import apart
 from bndl.profiling.checks import check_choice, check_positive
 from bndl.profiling.diff import CpuDiff
-from bndl.profiling.nodes import Answers, Nodes
+from bndl.profiling.nodes import Answers, Nodes, why_none
 from bndl.profiling.profile import Part
 from bndl.profiling.stats import COLUMNS, CpuStats, Price, count_calls
 from bndl.profiling.tracing import measure_call
-from bndl.profiling.wire import OUTSIDE, CpuAnswer, CpuOrders, Obeyed, decode_answer
+from bndl.profiling.wire import CPU, OUTSIDE, CpuAnswer, CpuOrders, Obeyed, decode_answer
 
 if TYPE_CHECKING:
     from bndl.driver.jobs import Job, Stage
@@ -94,10 +94,9 @@ class CpuProfiling:
             self._orders = None
             raise
         if not any(obeyed.profiler for obeyed in self._obeyed.values.values()):
-            reasons = {reason for obeyed in self._obeyed.values.values() for reason in obeyed.remarks}
             self._orders = None
             self._nodes.order_cpu(None, timeout)
-            raise ProfilerUnavailable(" ".join(sorted(reasons)) or "no node answered; ask again.")
+            raise ProfilerUnavailable(why_none(self._obeyed, CPU))
 
     def stop(self, *, timeout: float = _TIMEOUT) -> None:
         """Stop it on all nodes. The figures are kept until it is started again. Does nothing if it is not on."""
@@ -240,8 +239,10 @@ class CpuProfiling:
         for name, answer in answers.items():
             ledger.add_samples(name, answer.samples)
         parts = ledger.parts()
+        ended = {part.place for part in parts}
         for name, answer in answers.items():
-            parts += self._decode(name, answer)
+            # What was running when the node answered may have ended, and been told of, before the last one did.
+            parts += [part for part in self._decode(name, answer) if part.place not in ended]
         missing = dict(answered.silent)
         remarks = {name: "; ".join(answer.remarks) for name, answer in answers.items() if answer.remarks}
         missing.update({name: remarks.pop(name) for name in list(remarks) if not answers[name].profiler})

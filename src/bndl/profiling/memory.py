@@ -14,7 +14,7 @@ from bndl.profiling import agent
 from bndl.profiling.capture import Capture
 from bndl.profiling.checks import check_choice, check_count, check_modules, check_named, check_positive
 from bndl.profiling.growth import Growth, StageMemory, find_growth, sum_stages
-from bndl.profiling.nodes import Nodes
+from bndl.profiling.nodes import Nodes, why_none
 from bndl.profiling.snapshots import (
     ClusterSnapshot,
     TopLayout,
@@ -23,7 +23,7 @@ from bndl.profiling.snapshots import (
     print_per_node,
     print_top,
 )
-from bndl.profiling.wire import MemoryOrders, decode_heaps
+from bndl.profiling.wire import MEMORY, MemoryOrders, decode_heaps
 
 if TYPE_CHECKING:
     from bndl.driver.jobs import Job
@@ -70,11 +70,10 @@ class MemoryProfiling:
         except BndlError:
             self._orders = None
             raise
-        if answers.values and all(obeyed.remarks for obeyed in answers.values.values()):
+        if not any(obeyed.traces_memory for obeyed in answers.values.values()):
             self._orders = None
             self._nodes.order_memory(None, timeout)
-            reasons = {reason for obeyed in answers.values.values() for reason in obeyed.remarks}
-            raise ProfilerUnavailable(" ".join(sorted(reasons)))
+            raise ProfilerUnavailable(why_none(answers, MEMORY))
 
     def stop(self, *, timeout: float = _TIMEOUT) -> None:
         """Stop it on all nodes. What stages did to memory can be asked for until it is started again."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bndl.cluster.membership import Membership
     from bndl.driver.driver import Driver
 
-__all__ = ["Answers", "Nodes"]
+__all__ = ["Answers", "Nodes", "why_none"]
 
 T = TypeVar("T")
 
@@ -158,3 +158,9 @@ class Nodes:
                 result: T = peer.execute(function, *args).result(timeout)
                 return result
         raise PeerLost(f"{name} is not there any more.", peer=name)
+
+
+def why_none(answers: Answers[Obeyed], what: str) -> str:
+    """Why no node profiles, as they said: of ``CPU``, or of ``MEMORY``."""
+    reasons = {obeyed.remarks[what] for obeyed in answers.values.values() if what in obeyed.remarks}
+    return " ".join(sorted(reasons)) or "no node answered; ask again."

@@ -11,6 +11,7 @@ the stack that is seen then.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -36,6 +37,9 @@ _LEAST = 0.25
 _MOST_FRAMES = 200
 #: Of so many stages it is known where they were last.
 _MOST_STAGES = 1000
+
+#: Whether the clocks of other threads can be read.
+_HAS_CLOCKS = sys.platform == "linux"
 
 #: A stage: the name of its job, its own, and its number.
 _Stage = tuple[str, str, int]
@@ -111,7 +115,8 @@ class ThreadSampler:
     def __init__(self, interval: float) -> None:
         self.seconds = 0.0
         self._interval = interval
-        self._tasks: dict[int, TaskKey] = {}
+        #: What threads are executing, and what they had taken of the processor when that began.
+        self._tasks: dict[int, tuple[TaskKey, float]] = {}
         self._lock = threading.Lock()
         #: Seconds by task and stack; code is known by its identity, as its hash is slow to compute.
         self._stacks: dict[tuple[TaskKey, tuple[int, ...]], float] = {}
@@ -131,22 +136,31 @@ class ThreadSampler:
     def run(self, key: TaskKey, call: Callable[[], T]) -> T:
         """Call; samples of this thread belong to the task meanwhile."""
         ident = threading.get_ident()
-        self._tasks[ident] = key
         began = time.thread_time()
+        self._begin(ident, key, began)
         try:
             return call()
         finally:
-            del self._tasks[ident]
             self._settle(ident, key, began)
+
+    def _begin(self, ident: int, key: TaskKey, began: float) -> None:
+        """Know this thread, also if no look has seen it yet: threads that are new have the identifiers of old ones."""
+        native = threading.get_native_id()
+        looked = self._clocks.get(ident)
+        if looked is None or looked[0] != native:
+            with self._lock:
+                self._clocks[ident] = (native, began)
+                self._settled.pop(ident, None)
+        self._tasks[ident] = (key, began)
 
     def _settle(self, ident: int, key: TaskKey, began: float) -> None:
         """Count what this thread did in an attempt since it was last looked at."""
         stage = (key.job, key.stage, key.number)
         with self._lock:
-            looked = self._clocks.get(ident)
-            if looked is None:
+            del self._tasks[ident]
+            if not _HAS_CLOCKS:
                 return
-            seconds = time.thread_time() - max(began, looked[1])
+            seconds = time.thread_time() - max(began, self._clocks[ident][1])
             self._settled[ident] = self._settled.get(ident, 0.0) + seconds
             self._unseen[stage] = self._unseen.get(stage, 0.0) + seconds
             if stage not in self._last:
@@ -214,16 +228,21 @@ class ThreadSampler:
     # With the lock
 
     def _count(self, ident: int, native: int | None, frame: FrameType | None) -> None:
-        seconds = self._measure(ident, native)
+        now, seconds = self._measure(ident, native)
         if seconds <= 0:
             return
-        task = self._tasks.get(ident, OUTSIDE)
         codes = self._walk(frame)
-        self._add(task, codes, seconds)
-        if task.job:
-            stage = (task.job, task.stage, task.number)
-            self._note_last(stage, codes)
-            self._give_unseen(stage)
+        task, began = self._tasks.get(ident, (OUTSIDE, 0.0))
+        if not task.job:
+            self._add(OUTSIDE, codes, seconds)
+            return
+        inside = min(seconds, now - began)
+        self._add(task, codes, inside)
+        if inside < seconds and _RUN in codes:
+            self._add(OUTSIDE, codes[: codes.index(_RUN)], seconds - inside)
+        stage = (task.job, task.stage, task.number)
+        self._note_last(stage, codes)
+        self._give_unseen(stage)
 
     def _note_last(self, stage: _Stage, codes: tuple[CodeType, ...]) -> None:
         if stage not in self._last and len(self._last) >= _MOST_STAGES:
@@ -255,18 +274,21 @@ class ThreadSampler:
         codes.reverse()
         return tuple(codes)
 
-    def _measure(self, ident: int, native: int | None) -> float:
-        """The processor time that a thread took since the last look."""
+    def _measure(self, ident: int, native: int | None) -> tuple[float, float]:
+        """The processor time that a thread took, and that since the last look."""
         if native is None:
-            return 0.0
-        if sys.platform != "linux":
-            return self._interval
+            return 0.0, 0.0
+        if not _HAS_CLOCKS:
+            return math.inf, self._interval
         try:
             # The clock of a thread as Linux numbers it. That of pthread would crash if the thread is gone.
             now = time.clock_gettime((~native << 3) | 6)
         except OSError:
-            return 0.0
+            return 0.0, 0.0
         before = self._clocks.get(ident)
         self._clocks[ident] = (native, now)
         settled = self._settled.pop(ident, 0.0)
-        return now - before[1] - settled if before is not None and before[0] == native else 0.0
+        return now, now - before[1] - settled if before is not None and before[0] == native else 0.0
+
+
+_RUN = ThreadSampler.run.__code__

@@ -350,7 +350,7 @@ _SPLITS: Mapping[str, Callable[[Part], str]] = {
 def _test_stage(stage: Stage | str) -> Callable[[Part], bool]:
     if isinstance(stage, str):
         return lambda part: part.place.key.stage == stage
-    return lambda part: part.place.key.number == stage.number
+    return lambda part: bool(part.place.key.job) and part.place.key.number == stage.number
 
 
 def _test_task(task: Task | int) -> Callable[[Part], bool]:

@@ -41,6 +41,8 @@ _Callee = tuple[int, int, int, float, float]
 _Figures = tuple[int, int, float, float, list[_Callee]]
 _ZERO: _Figures = (0, 0, 0.0, 0.0, [])
 
+#: Numbers for tags. An attempt may go on when the tracer that it began under was stopped, so no tracer has another's.
+_tags = count(1)
 #: How many tags a thread uses. What yappi keeps for a tag is never freed, so further stages share the last.
 _MOST_TAGS = 200
 #: Calls that are made to measure what one costs.
@@ -86,7 +88,6 @@ class Tracer:
             text = "yappi is running already in this process; stop it, or profile without bndl."
             raise ProfilerUnavailable(text)
         self._local = threading.local()
-        self._tags = count(1)
         self._tallies: dict[int, _Tally] = {}
         #: One reader at a time: the garbage collector is off meanwhile.
         self._lock = threading.Lock()
@@ -211,7 +212,7 @@ class Tracer:
         stage = (task.job, task.stage) if len(tags) < _MOST_TAGS else ("", "")
         found = tags.get(stage)
         if found is None:
-            tag = next(self._tags)
+            tag = next(_tags)
             found = tags[stage] = (tag, _Tally())
             self._tallies[tag] = found[1]
         return found

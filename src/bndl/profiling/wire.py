@@ -47,6 +47,9 @@ class TaskKey(msgspec.Struct, frozen=True, array_like=True):
     attempt: int = 0
 
 
+#: What a node can be ordered to profile.
+CPU, MEMORY = "CPU", "memory"
+
 #: What a node does outside of tasks.
 OUTSIDE = TaskKey()
 
@@ -162,11 +165,13 @@ class Obeyed(msgspec.Struct, frozen=True):
 
     Attributes:
         profiler: what profiles CPU: ``yappi``, ``py-spy`` or ``in-process sampler``; empty if nothing does.
-        remarks: what it could not do, and why.
+        traces_memory: whether it traces memory.
+        remarks: what it could not do, and why, of ``CPU`` and of ``MEMORY``.
     """
 
     profiler: str = ""
-    remarks: tuple[str, ...] = ()
+    traces_memory: bool = False
+    remarks: dict[str, str] = {}
 
 
 class CpuAnswer(msgspec.Struct, frozen=True):
