@@ -36,6 +36,22 @@ def test_a_script_is_run_and_a_report_written(tmp_path: Path) -> None:
     assert "map work / work" in page
 
 
+def test_settings_are_heeded_as_by_bndl_run(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("ctx.await_workers(1); print(ctx.workers[0].concurrency)")
+
+    def start(command: str, settings: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "bndl.toml").write_text(settings)
+        arguments = [*BNDL, command, "--workers", "1", "script.py"]
+        return subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=40)
+
+    for command in ("run", "profile"):
+        done = start(command, "concurrency = 3\n")
+        assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+        done = start(command, 'seeds = ["tcp/127.0.0.1:1"]\n')
+        assert done.returncode != 0
+        assert "secret" in done.stderr  # which takes seeds
+
+
 def test_a_script_that_fails_has_a_report_as_well(tmp_path: Path) -> None:
     report = tmp_path / "out.speedscope.json"
     done = profile(tmp_path, "--mode", "sampling", "--interval", "0.002", "-o", report.name, "script.py", "fail")
@@ -50,7 +66,9 @@ def test_a_script_that_fails_has_a_report_as_well(tmp_path: Path) -> None:
         (("-o", "nowhere/report.html"), "cannot write to 'nowhere/report.html' (No such file or directory)"),
         (("--mode", "magic"), "--mode cannot be 'magic'; choose one of tracing, sampling."),
         (("--clock", "sun"), "--clock cannot be 'sun'; choose one of cpu, wall."),
+        (("--mode", "sampling", "--clock", "wall"), "--clock cannot be 'wall' with sampling, which has the CPU clock"),
         (("--interval", "0"), "--interval cannot be 0.0; give seconds between two samples, more than 0."),
+        (("--interval", "0.0001"), "--interval cannot be 0.0001; give 0.0005 seconds or more."),
     ],
 )
 def test_bad_input_is_refused_before_anything_runs(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:

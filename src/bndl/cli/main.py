@@ -136,9 +136,12 @@ def profile(  # noqa: PLR0913 - typer makes an option of each
     interval: Annotated[float, typer.Option(metavar="SECONDS", help="Of sampling: between two samples.")] = 0.01,
     native: Annotated[bool, typer.Option("--native", help="Of sampling: see functions of C as well.")] = False,
     workers: Workers = None,
-    concurrency: Concurrency = 1,
+    concurrency: Concurrency = None,
     seeds: Seeds = None,
     secret_file: SecretFile = None,
+    credentials: CredentialsFolder = None,
+    cluster: ClusterName = None,
+    mesh: Mesh = None,
 ) -> None:
     """Run a script as `bndl run` does, profile the whole cluster meanwhile, and write a report.
 
@@ -147,7 +150,7 @@ def profile(  # noqa: PLR0913 - typer makes an option of each
     from bndl.cli.profile import ProfileSettings, profile_script
     from bndl.cli.settings import ConnectSettings
 
-    settings = ConnectSettings(workers, concurrency, tuple(seeds or ()), secret_file)
+    settings = ConnectSettings(workers, concurrency, _split(seeds), secret_file, credentials, cluster, mesh)
     profile_script(script, arguments or [], settings, ProfileSettings(output, mode, clock, interval, native))
 
 

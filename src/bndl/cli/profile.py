@@ -14,7 +14,7 @@ from bndl.cli.run import run_script
 from bndl.cli.settings import ConnectSettings
 from bndl.context.default import ctx
 from bndl.errors import InvalidOption
-from bndl.profiling.checks import check_choice, check_positive
+from bndl.profiling.checks import check_how
 from bndl.profiling.stats import SUFFIXES
 
 __all__ = ["ProfileSettings", "profile_script"]
@@ -52,9 +52,7 @@ def profile_script(
     """
     output = profiling.output
     try:
-        check_choice("--mode", profiling.mode, ("tracing", "sampling"))
-        check_choice("--clock", profiling.clock, ("cpu", "wall"))
-        check_positive("--interval", profiling.interval, "seconds between two samples")
+        check_how(profiling.mode, profiling.clock, profiling.interval, prefix="--")
     except InvalidOption as error:
         _fail(error.message)
     if not output.name.endswith(SUFFIXES):

@@ -7,7 +7,25 @@ from collections.abc import Iterable
 
 from bndl.errors import InvalidOption
 
-__all__ = ["check_choice", "check_count", "check_modules", "check_named", "check_positive"]
+__all__ = ["check_choice", "check_count", "check_how", "check_modules", "check_named", "check_positive"]
+
+
+#: Looking more often would leave no time for what is looked at.
+_SHORTEST_INTERVAL = 0.0005
+
+
+def check_how(mode: str, clock: str, interval: float, prefix: str = "") -> None:
+    """Raise ``InvalidOption`` if CPU cannot be profiled like this; ``prefix`` stands before the names of options."""
+    check_choice(f"{prefix}mode", mode, ("tracing", "sampling"))
+    clocks = ("cpu", "wall") if mode == "tracing" else ("cpu",)
+    if clock == "wall" and clock not in clocks:
+        raise InvalidOption(
+            f"{prefix}clock cannot be 'wall' with sampling, which has the CPU clock; trace, or leave it out."
+        )
+    check_choice(f"{prefix}clock", clock, clocks)
+    check_positive(f"{prefix}interval", interval, "seconds between two samples")
+    if interval < _SHORTEST_INTERVAL:
+        raise InvalidOption(f"{prefix}interval cannot be {interval!r}; give {_SHORTEST_INTERVAL} seconds or more.")
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from bndl.errors import BndlError, InvalidOption, NotProfiling, ProfilerUnavailable
 from bndl.profiling import agent
 from bndl.profiling.aside import apart
-from bndl.profiling.checks import check_choice, check_positive
+from bndl.profiling.checks import check_choice, check_how, check_positive
 from bndl.profiling.diff import CpuDiff
 from bndl.profiling.nodes import Answers, Nodes, why_none
 from bndl.profiling.profile import Part
@@ -28,8 +28,6 @@ __all__ = ["CpuProfiling"]
 
 #: How many seconds nodes may take to answer, unless something else is asked for.
 _TIMEOUT = 10.0
-#: Looking more often would leave no time for what is looked at.
-_SHORTEST_INTERVAL = 0.0005
 
 
 class CpuProfiling:
@@ -72,12 +70,8 @@ class CpuProfiling:
             NotProfiling: it was started already.
             ProfilerUnavailable: no node can be profiled, because a library is missing or in use.
         """
-        check_choice("mode", mode, ("tracing", "sampling"))
-        check_choice("clock", clock, ("cpu", "wall") if mode == "tracing" else ("cpu",))
+        check_how(mode, clock, interval)
         check_choice("sampler", sampler, ("auto", "py-spy", "in-process"))
-        check_positive("interval", interval, "seconds between two samples")
-        if interval < _SHORTEST_INTERVAL:
-            raise InvalidOption(f"interval cannot be {interval!r}; give {_SHORTEST_INTERVAL} seconds or more.")
         check_positive("timeout", timeout, "seconds")
         if self._orders is not None:
             raise NotProfiling("CPU profiling is on already; stop it before it is started in another way.")
