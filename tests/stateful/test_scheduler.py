@@ -59,7 +59,7 @@ class Cluster(RuleBasedStateMachine):
         check_states(self.world, self.scheduler)
         check_idle_slots(self.world)
         for each in instructions:
-            if isinstance(each, WakeAt) and (self.alarm is None or each.when < self.alarm):
+            if isinstance(each, WakeAt):
                 self.alarm = each.when
         for reason, when in waits_for_time(self.world):
             assert self.alarm is not None, f"nothing will happen: {reason}"
@@ -81,6 +81,13 @@ class Cluster(RuleBasedStateMachine):
             self.alarm = None
             self.handle(events.TimeReached())
         self.now = end
+
+    @precondition(lambda self: self.alarm is not None)
+    @rule(seconds=st.sampled_from([0.0, 0.001, 0.1]))
+    def be_late(self, seconds: float) -> None:
+        """The time has come that the scheduler asked for, but something else comes first."""
+        assert self.alarm is not None
+        self.now = max(self.now, self.alarm) + seconds
 
     # What the user does
 

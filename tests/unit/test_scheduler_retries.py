@@ -33,9 +33,25 @@ def test_a_task_waits_for_the_time_of_its_next_attempt() -> None:
     assert scheduling.finish("a", failed(1)) == [note("a", 1, 1, *RAISED), WakeAt(11.0)]
     assert scheduling.states(1) == ["blocked"]
     scheduling.now = 10.9
-    assert scheduling.wake() == []
+    assert scheduling.wake() == [WakeAt(11.0)], "too early, so it is asked for again"
     scheduling.now = 11.0
     assert scheduling.wake() == [launch("a", 1, (1, 2))]
+
+
+def test_what_comes_between_a_time_and_its_alarm_leaves_no_task_waiting() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a", 3)
+    rule = RetryRule(backoff=1.0, jitter=0.0)
+    scheduling.submit(scheduling.stage(3, attempts=2, retry=rule))
+    assert WakeAt(1.0) in scheduling.finish("a", failed(1))
+    scheduling.now = 0.5
+    scheduling.finish("a", failed(2))
+    scheduling.now = 1.01  # the alarm is late
+    assert scheduling.finish("a", succeeded(3))[-2:] == [launch("a", 1, (1, 2)), WakeAt(1.5)]
+    scheduling.now = 1.02
+    assert scheduling.wake() == [WakeAt(1.5)], "whoever lets an alarm ring for the first time only is told again"
+    scheduling.now = 1.5
+    assert scheduling.wake() == [launch("a", 1, (2, 2))]
 
 
 def test_others_go_on_meanwhile() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bndl.schedule.instructions import Attempt, End, Launch, NoteAttempt
+from bndl.schedule.instructions import Attempt, End, Launch, NoteAttempt, WakeAt
 from tests.unit.scheduling import Scheduling, abandon, fail, failed, finish, launch, note, settle, succeeded
 
 TWIN = (End.ABANDONED, "its twin was first")
@@ -29,7 +29,7 @@ def twin(worker: str, task: int, number: int) -> Launch:
 def test_a_straggler_is_launched_again_after_twice_the_average() -> None:
     scheduling = straggling()
     scheduling.now = 3.0 + 1.9
-    assert scheduling.wake() == []
+    assert scheduling.wake() == [WakeAt(5.0)]
     scheduling.now = 3.0 + 2.0
     assert scheduling.wake() == [twin("b", 4, 2)]
     scheduling.now = 100.0

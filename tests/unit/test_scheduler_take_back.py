@@ -55,7 +55,7 @@ def requests(instructions: list[Instruction]) -> list[Instruction]:
 def test_a_silent_worker_is_asked_for_what_it_has_not_started() -> None:
     scheduling = stuck()
     scheduling.now = DUE - 0.001
-    assert scheduling.wake() == []
+    assert scheduling.wake() == [WakeAt(DUE)]
     scheduling.now = DUE
     assert scheduling.wake() == [take_back("a", *QUEUED)]
 

@@ -108,8 +108,6 @@ class Following:
         self._peers.send(instruction.worker, messages.Release(instruction.tasks))
 
     def _wake_at(self, instruction: instructions.WakeAt) -> None:
-        if self._wake is not None and not self._wake.cancelled and self._wake.when <= instruction.when:
-            return
         if self._wake is not None:
             self._wake.cancel()
         self._wake = self._loop.call_later(max(instruction.when - self._loop.now(), 0.0), self._woken)

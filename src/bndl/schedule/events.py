@@ -315,7 +315,7 @@ class ResultsMoved(msgspec.Struct, frozen=True):
 
 
 class TimeReached(msgspec.Struct, frozen=True):
-    """A time has come that ``WakeAt`` asked for."""
+    """The time has come that ``WakeAt`` asked for last. Other events may have come since then, before this one."""
 
 
 Event = (

@@ -163,7 +163,7 @@ class FinishJob(msgspec.Struct, frozen=True):
 
 
 class WakeAt(msgspec.Struct, frozen=True):
-    """Send ``TimeReached`` at this time, whatever else happens."""
+    """Send ``TimeReached`` at this time, or later, whatever else happens. It takes the place of the one before."""
 
     when: float
 

@@ -66,7 +66,7 @@ class Launcher:
         self._stages: dict[int, StageState] = {}
         #: How many launches there were.
         self._turns = 0
-        #: The time that was asked for by ``WakeAt`` last.
+        #: The time that was asked for by ``WakeAt`` last; long ago if that came.
         self._alarm = 0.0
         #: When something is to be done next, without any further event.
         self._due: float | None = None
@@ -102,6 +102,10 @@ class Launcher:
         """A stage is over."""
         self._stages.pop(stage.spec.stage, None)
         self._speculator.forget(stage)
+
+    def wake(self) -> None:
+        """The time has come that was asked for, or the clock says so."""
+        self._alarm = 0.0
 
     def assign(self, due: float | None) -> None:
         """Launch ready tasks wherever there is room. ``due`` is when tasks come back that wait for a time."""

@@ -136,7 +136,8 @@ class Scheduler:
             self.attempts.take_back(worker, event.attempts)
 
     def _on_time_reached(self, _: events.TimeReached) -> None:
-        """What is due is done after every event."""
+        """What is due is done after every event; but nothing is asked for any more."""
+        self._launcher.wake()
 
     # Jobs
 

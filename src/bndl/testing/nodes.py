@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,6 +20,9 @@ from bndl.net.messages import decode
 __all__ = ["NodeLoop", "TracedFabric", "VirtualParts", "VirtualSlots"]
 
 T = TypeVar("T")
+
+#: Timers go off at multiples of so many seconds. So they are late, as real ones are, and other things happen before.
+_TICK = 0.001
 
 
 class NodeLoop:
@@ -47,6 +51,9 @@ class NodeLoop:
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Run ``callback()`` in ``delay`` virtual seconds, or when the node is thawed if it is frozen then."""
+        if delay > 0.0:
+            now = self.now()
+            delay = math.ceil((now + delay) / _TICK) * _TICK - now
         timer = self._time.call_later(delay, lambda: self._run(timer, callback))
         return timer
 
