@@ -16,6 +16,7 @@ from bndl.execute import failures, shared
 from bndl.execute.border import INSIDE, SHIELDED, Border
 from bndl.execute.current import check_cancelled
 from bndl.execute.definitions import Definition, Tenancy
+from bndl.execute.departures import take_departures
 from bndl.execute.gathering import Gathering
 from bndl.execute.interrupter import Interrupter
 from bndl.execute.leaving import Leave, adopt
@@ -138,6 +139,8 @@ class Worker:
                 self._interrupter.abandon(prepared)
             self.store.drop_where(lambda key: key[0] == name)
             shared.forget_all(name)
+        for call in take_departures(name):
+            self._parts.run_beside(call)
         self._calls.lose(name)
         self.leave.peer_lost(name)
 

@@ -19,6 +19,7 @@ from typing import Any, Self
 import msgspec
 
 from bndl.errors import BndlError, ProfilerUnavailable
+from bndl.execute.departures import when_gone
 from bndl.profiling.nodes import Nodes
 
 __all__ = ["Capture"]
@@ -38,13 +39,19 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class _Open:
-    """The capture that is under way, or was ended and not yet fetched, in this process."""
+    """The capture that is under way, or was ended and not yet fetched, in this process.
 
-    def __init__(self, *, native: bool) -> None:
+    Args:
+        number: of the capture, with its driver.
+        native: whether to see functions that are not written in Python.
+    """
+
+    def __init__(self, number: int, *, native: bool) -> None:
         memray = _import()
+        self.number = number
         self.folder = tempfile.TemporaryDirectory(prefix="bndl-memray-")
         self.path = Path(self.folder.name) / "capture.bin"
-        self._tracker = memray.Tracker(
+        self._tracker: Any = memray.Tracker(
             destination=memray.FileDestination(str(self.path), overwrite=True),
             native_traces=native,
             file_format=memray.FileFormat.AGGREGATED_ALLOCATIONS,
@@ -57,46 +64,89 @@ class _Open:
 
     def end(self) -> None:
         """Capture no more."""
-        self._tracker.__exit__(None, None, None)
+        tracker, self._tracker = self._tracker, None
+        if tracker is not None:
+            tracker.__exit__(None, None, None)
+
+    def drop(self) -> None:
+        """Capture no more, and forget it."""
+        try:
+            self.end()
+        finally:
+            self.folder.cleanup()
 
 
 _lock = threading.Lock()
+#: The capture in this process, by its driver: there can be one.
 _open: dict[str, _Open] = {}
+#: Drivers in this process that capture.
+_capturing: set[str] = set()
 
 
-def begin_capture(driver: str, *, native: bool) -> bool:
-    """Begin to capture in this process, for a driver."""
+def begin_capture(driver: str, number: int, *, native: bool) -> bool:
+    """Begin to capture in this process, for a driver. An older capture of the driver is dropped.
+
+    Args:
+        driver: its name. If it goes, the capture is dropped.
+        number: of the capture.
+        native: whether to see functions that are not written in Python.
+    """
     with _lock:
-        if _open:
-            owner = next(iter(_open))
+        owner = next(iter(_open), driver)
+        if owner != driver:
             raise ProfilerUnavailable(f"{owner} is capturing this process already; have it stop first.")
-        _open[driver] = _Open(native=native)
+        _drop(driver)
+        _open[driver] = _Open(number, native=native)
+        when_gone(driver, drop_all)
         return True
 
 
-def end_capture(driver: str) -> bool:
+def end_capture(driver: str, number: int) -> bool:
     """End the capture; whether there is one."""
     with _lock:
-        found = _open.get(driver)
+        found = _find(driver, number)
         if found is not None:
             found.end()
         return found is not None
 
 
-def read_capture(driver: str, offset: int) -> Piece:
+def read_capture(driver: str, number: int, offset: int) -> Piece:
     """A piece of the capture that was ended. With the last piece it is dropped."""
     with _lock:
-        found = _open.get(driver)
+        found = _find(driver, number)
         if found is None:
             raise ProfilerUnavailable("there is no capture here.")
         with found.path.open("rb") as file:
             file.seek(offset)
             data = file.read(_CHUNK)
-        if len(data) == _CHUNK:
-            return Piece(zlib.compress(data, 1), is_last=False)
-        found.folder.cleanup()
-        del _open[driver]
-        return Piece(zlib.compress(data, 1), is_last=True)
+        is_last = len(data) < _CHUNK
+        if is_last:
+            _drop(driver)
+        return Piece(zlib.compress(data, 1), is_last)
+
+
+def drop_capture(driver: str, number: int) -> None:
+    """End the capture and forget it, if it is there still."""
+    with _lock:
+        if _find(driver, number) is not None:
+            _drop(driver)
+
+
+def drop_all(driver: str) -> None:
+    """The driver is gone: nobody fetches what it captures."""
+    with _lock:
+        _drop(driver)
+
+
+def _find(driver: str, number: int) -> _Open | None:
+    found = _open.get(driver)
+    return found if found is not None and found.number == number else None
+
+
+def _drop(driver: str) -> None:
+    found = _open.pop(driver, None)
+    if found is not None:
+        found.drop()
 
 
 class Capture:
@@ -114,24 +164,49 @@ class Capture:
         self._folder = folder
         self._native = native
         self._leaks = leaks
+        self._number = 0
 
     def __enter__(self) -> Self:
         _import()
-        answers = self._nodes.ask(begin_capture, self._nodes.driver_name, native=self._native, timeout=_TIMEOUT)
-        self.missing.update(answers.silent)
-        if not answers.values:
-            raise ProfilerUnavailable(" ".join(sorted(set(answers.silent.values()))))
+        driver = self._nodes.driver_name
+        with _lock:
+            if driver in _capturing:
+                raise ProfilerUnavailable(f"{driver} is capturing already; have it stop first.")
+            _capturing.add(driver)
+        try:
+            self._begin()
+        except BaseException:
+            self._leave()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        try:
+            self._collect()
+        finally:
+            self._leave()
+
+    def _begin(self) -> None:
+        self._number = self._nodes.next_session()
         driver = self._nodes.driver_name
-        ended = self._nodes.ask(end_capture, driver, timeout=_TIMEOUT)
+        answers = self._nodes.ask(begin_capture, driver, self._number, native=self._native, timeout=_TIMEOUT)
+        self.missing.update(answers.silent)
+        if not answers.values:
+            raise ProfilerUnavailable(" ".join(sorted(set(answers.silent.values()))))
+
+    def _leave(self) -> None:
+        """Leave nothing on any node, whatever went wrong."""
+        self._nodes.tell(drop_capture, self._nodes.driver_name, self._number)
+        _capturing.discard(self._nodes.driver_name)
+
+    def _collect(self) -> None:
+        ended = self._nodes.ask(end_capture, self._nodes.driver_name, self._number, timeout=_TIMEOUT)
         self.missing.update(ended.silent)
         self.missing.update(dict.fromkeys(self._nodes.lost(()), "lost"))
         self._folder.mkdir(parents=True, exist_ok=True)
         for name, was_open in ended.values.items():
             if not was_open:
-                self.missing.setdefault(name, "it joined after the capture had begun")
+                self.missing.setdefault(name, "it joined, or lost the driver, after the capture had begun")
                 continue
             try:
                 self.reports[name] = self._render(name, self._fetch(name))
@@ -143,7 +218,8 @@ class Capture:
         offset = 0
         with path.open("wb") as file:
             while True:
-                piece = self._nodes.ask_one(name, read_capture, self._nodes.driver_name, offset, timeout=_TIMEOUT)
+                where = (self._nodes.driver_name, self._number, offset)
+                piece = self._nodes.ask_one(name, read_capture, *where, timeout=_TIMEOUT)
                 data = zlib.decompress(piece.data)
                 offset += len(data)
                 file.write(data)

@@ -144,6 +144,12 @@ class Nodes:
         answers.seconds = time.monotonic() - began
         return answers
 
+    def tell(self, function: Callable[..., object], *args: Any) -> None:
+        """Have all nodes call a function, this one included, without waiting for what comes of it."""
+        for peer in self._membership.workers:
+            peer.execute(function, *args)
+        function(*args)
+
     def ask_one(self, name: str, function: Callable[..., T], *args: Any, timeout: float) -> T:
         """Call a function on one node.
 
