@@ -4,12 +4,15 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bndl.errors import ProfilerUnavailable
 from bndl.profiling import pyspy, sampling
+from bndl.profiling.profile import Part, Place, add_samples
 from bndl.profiling.sampling import ThreadSampler, make_sampler
+from bndl.profiling.stats import CpuStats, Price
 from bndl.profiling.wire import OUTSIDE, SampledStacks, TaskKey
 
 KEY = TaskKey("job", "stage", 1, 0, 1)
@@ -103,6 +106,17 @@ def test_py_spy_says_why_it_cannot_attach(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(pyspy, "_find", lambda: "/bin/false")
     with pytest.raises(ProfilerUnavailable, match="py-spy cannot attach here: no answer"):
         make_sampler("py-spy", 0.01, native=False)
+
+
+def test_deep_stacks_of_py_spy_keep_their_innermost_frames_and_fit_into_a_page(tmp_path: Path) -> None:
+    frames = [f"f{number} (/src/app.py:{number + 1})" for number in range(600)]
+    (samples,) = pyspy.parse_raw(f"bndl-task-7 (<bndl>:1);{';'.join(frames)} 3\n", {7: KEY}, 0.01)
+    assert samples.key == KEY
+    assert [name for _, _, name, _, _ in samples.functions] == [f"f{number}" for number in range(400, 600)]
+    part = Part(Place("w.1", KEY))
+    add_samples(part, samples)
+    path = CpuStats([part], "sampling", "cpu", Price()).save(tmp_path / "deep.html")
+    assert "f599" in path.read_text()
 
 
 def hold_the_lock() -> None:

@@ -26,6 +26,7 @@ import psutil
 
 from bndl.errors import ProfilerUnavailable
 from bndl.profiling.places import module_of, shorten
+from bndl.profiling.sampling import MOST_FRAMES
 from bndl.profiling.wire import OUTSIDE, FunctionInfo, SampledStacks, TaskKey
 
 __all__ = ["PySpy", "parse_raw"]
@@ -228,6 +229,7 @@ def parse_raw(text: str, keys: dict[int, TaskKey], seconds: float) -> list[Sampl
                 key = keys.get(int(frame[len(_MARK) :].partition(" ")[0]), OUTSIDE)
             else:
                 kept.append(frame)
+        del kept[:-MOST_FRAMES]
         positions, functions, found = by_key.setdefault(key, ({}, [], []))
         for frame in kept:
             if frame not in positions:

@@ -34,7 +34,7 @@ _MOST_STACKS = 50_000
 #: A process that took less processor time since the last look than this part of the interval is not looked at.
 _LEAST = 0.25
 #: Deeper stacks lose their outermost frames.
-_MOST_FRAMES = 200
+MOST_FRAMES = 200
 #: Of so many stages it is known where they were last.
 _MOST_STAGES = 1000
 
@@ -268,7 +268,7 @@ class ThreadSampler:
     def _walk(self, frame: FrameType | None) -> tuple[CodeType, ...]:
         """The code that a thread is in, the outermost first."""
         codes: list[CodeType] = []
-        while frame is not None and len(codes) < _MOST_FRAMES:
+        while frame is not None and len(codes) < MOST_FRAMES:
             codes.append(frame.f_code)
             frame = frame.f_back
         codes.reverse()
