@@ -239,6 +239,7 @@ def test_samples_are_split_by_stage(ctx: bndl.Context, sampler: str) -> None:
     ctx.cpu_profiling.stop()
     stats = ctx.cpu_profiling.get_stats()
     assert {name.removesuffix(" sampler") for name in stats.price.profilers.values()} == {sampler}
+    assert stats.price.memory > {"py-spy": (WORKERS + 1) << 20, "in-process": 0}[sampler]
     first_stage = stats.filter(stage="first")
     assert first_stage.find("busy").ttot > 0.6 * first_stage.seconds > 0
     assert "sampled / first" in stats.split("stage")

@@ -9,12 +9,14 @@ from bndl.execute.current import CurrentTask
 from bndl.profiling import agent
 from bndl.profiling.agent import Agent, make_watcher, obey
 from bndl.profiling.nodes import Answers, why_none
+from bndl.profiling.sampling import ThreadSampler
 from bndl.profiling.wire import (
     MEMORY,
     CpuOrders,
     MemoryOrders,
     Obeyed,
     Orders,
+    TaskKey,
     decode_answer,
     decode_heaps,
     decode_notes,
@@ -118,6 +120,17 @@ def test_memory_is_traced_whatever_becomes_of_cpu(monkeypatch: pytest.MonkeyPatc
     answers.values = {"w.1": told, "w.2": Obeyed(remarks={"memory": "no."})}
     assert why_none(answers, MEMORY) == "no."
     assert why_none(Answers(), MEMORY) == "no node answered; ask again."
+
+
+def test_the_memory_of_a_sampler_is_told_as_it_was_before_it_was_emptied() -> None:
+    obey(Orders("mine", CpuOrders(5, "sampling", "cpu", 1000.0, native=False, sampler="in-process")))
+    sampler = agent._agents["mine"]._sampler  # noqa: SLF001 - it looks when it is told to
+    assert isinstance(sampler, ThreadSampler)
+    sampler._add(TaskKey(), (work.__code__,), 1.0)  # noqa: SLF001
+    memory = sampler.memory
+    answer = decode_answer(agent.collect("mine", running=False))
+    assert (answer.memory, len(answer.samples)) == (memory, 1)
+    assert memory > 0
 
 
 def test_without_yappi_it_says_what_to_install_and_attempts_run(monkeypatch: pytest.MonkeyPatch) -> None:

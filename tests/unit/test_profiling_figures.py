@@ -415,7 +415,7 @@ def test_what_py_spy_wrote_is_split_by_task() -> None:
         "bndl-task-8 (<bndl>:1);syscall (libc.so.6) 1\n"
     )
     keys = {7: key("parse"), 8: key("merge")}
-    found = {each.key: each for each in parse_raw(text, keys, 0.01)}
+    found = {each.key: each for each in parse_raw(text, keys.__getitem__, 0.01)}
     assert list(found) == [keys[7], OUTSIDE, keys[8]]
     assert [function[2] for function in found[keys[7]].functions] == ["Thread.run", "inner"]
     assert found[keys[7]].stacks == [([0, 1], 0.05)]

@@ -110,13 +110,51 @@ def test_py_spy_says_why_it_cannot_attach(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_deep_stacks_of_py_spy_keep_their_innermost_frames_and_fit_into_a_page(tmp_path: Path) -> None:
     frames = [f"f{number} (/src/app.py:{number + 1})" for number in range(600)]
-    (samples,) = pyspy.parse_raw(f"bndl-task-7 (<bndl>:1);{';'.join(frames)} 3\n", {7: KEY}, 0.01)
+    (samples,) = pyspy.parse_raw(f"bndl-task-7 (<bndl>:1);{';'.join(frames)} 3\n", {7: KEY}.__getitem__, 0.01)
     assert samples.key == KEY
     assert [name for _, _, name, _, _ in samples.functions] == [f"f{number}" for number in range(400, 600)]
     part = Part(Place("w.1", KEY))
     add_samples(part, samples)
     path = CpuStats([part], "sampling", "cpu", Price()).save(tmp_path / "deep.html")
     assert "f599" in path.read_text()
+
+
+STAGE = TaskKey("job", "stage", 1)
+
+
+def attempt(index: int, number: int = 1) -> TaskKey:
+    return TaskKey("job", "stage", number, index, 1)
+
+
+def test_py_spy_tells_so_many_attempts_apart_and_further_ones_by_their_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyspy, "_MOST_ATTEMPTS", 2)
+    marks = pyspy.Marks()
+    first, second, third, fourth = (marks.begin(attempt(index)) for index in range(4))
+    assert [marks.key(number) for number in (first, second, third)] == [attempt(0), attempt(1), STAGE]
+    assert fourth == third
+    for number in range(2, 100):  # of stages as well
+        marks.end(marks.begin(attempt(0, number)))
+    assert len(marks) == 4
+    assert marks.key(marks.begin(attempt(0, 100))) == OUTSIDE
+
+
+def test_py_spy_forgets_attempts_that_it_has_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyspy, "_MOST_ATTEMPTS", 2)
+    marks = pyspy.Marks()
+    running = [marks.begin(attempt(index)) for index in range(2)]
+    shared = marks.begin(attempt(2))
+    marks.end(shared)
+    retired = marks.retire()
+    assert retired == [shared]
+    later = marks.begin(attempt(3))  # while what was seen is told: another number, which is not forgotten
+    marks.end(later)
+    assert marks.key(shared) == marks.key(later) == STAGE
+    marks.forget(retired)
+    assert [marks.key(number) for number in (*running, shared, later)] == [attempt(0), attempt(1), OUTSIDE, STAGE]
+    for number in running:
+        marks.end(number)
+    marks.forget(marks.retire())
+    assert len(marks) == 0
 
 
 def hold_the_lock() -> None:

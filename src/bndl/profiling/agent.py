@@ -176,8 +176,9 @@ class Agent:
             price = (seconds, tracer.memory, remarks + tracer.remarks())
             return CpuAnswer(tracer.epoch, outside, tracer.running_count, calls, (), tracer.name, *price)
         if sampler is not None:
+            memory = sampler.memory  # before it is emptied
             samples = sampler.take()
-            return CpuAnswer(0, (), 0, (), samples, sampler.name, sampler.seconds, sampler.memory, remarks)
+            return CpuAnswer(0, (), 0, (), samples, sampler.name, sampler.seconds, memory, remarks)
         return CpuAnswer(0, (), 0, (), (), "", 0.0, 0, remarks or ("it is not profiled",))
 
     @property

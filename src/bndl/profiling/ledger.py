@@ -13,6 +13,10 @@ __all__ = ["Ledger", "Names"]
 
 #: So many attempts are kept one by one; the figures of further ones are added up by stage and worker.
 MOST_ATTEMPTS = 5_000
+#: The same if they have so many figures in all, of functions, calls and stacks: about 210 bytes each.
+MOST_FIGURES = 1_000_000
+#: So many attempts that were sampled are counted of those that are added up: each of them may be told of several times.
+MOST_COUNTED = 100_000
 #: So many bytes are kept as they came before they are added up.
 MOST_BYTES = 32 << 20
 
@@ -49,7 +53,11 @@ class Ledger:
         self._parts: dict[Place, Part] = {}
         #: Those of them that are of more than one attempt, or of none.
         self._sums: dict[Place, None] = {}
+        #: How many figures the others have.
+        self._figures = 0
+        #: How many traced attempts are in the sums, and which sampled ones.
         self._folded = 0
+        self._folded_samples: set[int] = set()
         self._heaps: list[tuple[str, StageHeap]] = []
         self._is_adding = False
 
@@ -61,7 +69,8 @@ class Ledger:
             self._parts = {}
             self._sums = {}
             self.names = Names()
-            self.bytes = self.attempts = self._folded = 0
+            self.bytes = self.attempts = self._folded = self._figures = 0
+            self._folded_samples = set()
 
     def begin_heaps(self, session: int) -> None:
         """Begin anew with memory."""
@@ -89,14 +98,14 @@ class Ledger:
 
     @property
     def folded(self) -> int:
-        """How many attempts are known by their stage only."""
-        return self._folded
+        """How many attempts are known by their stage only; of sampled ones, 100,000 at most are counted."""
+        return self._folded + len(self._folded_samples)
 
     def add_samples(self, worker: str, samples: Iterable[SampledStacks]) -> None:
         """A node gave what it sampled."""
         with self._lock:
             for each in samples:
-                add_samples(self._part(Place(worker, each.key)), each)
+                self._add_samples(worker, each)
 
     def add_heaps(self, worker: str, heaps: Iterable[StageHeap]) -> None:
         """A node told what stages did to its heap."""
@@ -134,19 +143,41 @@ class Ledger:
 
     def _add(self, worker: str, notes: AttemptNotes) -> None:
         for samples in notes.samples:
-            add_samples(self._part(Place(worker, samples.key)), samples)
+            self._add_samples(worker, samples)
         if notes.calls is not None:
             self.attempts += 1
-            add_calls(self._part(Place(worker, notes.key)), notes.calls, self.names.of(worker, notes.epoch))
+            part = self._part(Place(worker, notes.key))
+            before = _count_figures(part)
+            add_calls(part, notes.calls, self.names.of(worker, notes.epoch))
+            if part.place.key.attempt:
+                self._figures += _count_figures(part) - before
+            else:
+                self._folded += 1
+
+    def _add_samples(self, worker: str, samples: SampledStacks) -> None:
+        place = Place(worker, samples.key)
+        part = self._part(place)
+        before = _count_figures(part)
+        add_samples(part, samples)
+        if part.place.key.attempt:
+            self._figures += _count_figures(part) - before
+        elif place.key.attempt and len(self._folded_samples) < MOST_COUNTED:
+            self._folded_samples.add(hash(place))
 
     def _part(self, place: Place) -> Part:
         part = self._parts.get(place)
         if part is None:
             key = place.key
-            if key.attempt and len(self._parts) - len(self._sums) >= MOST_ATTEMPTS:
-                self._folded += 1
+            if key.attempt and self._is_full():
                 return self._part(Place(place.worker, TaskKey(key.job, key.stage, key.number)))
             part = self._parts[place] = Part(place)
             if not key.attempt:
                 self._sums[place] = None
         return part
+
+    def _is_full(self) -> bool:
+        return len(self._parts) - len(self._sums) >= MOST_ATTEMPTS or self._figures >= MOST_FIGURES
+
+
+def _count_figures(part: Part) -> int:
+    return len(part.functions) + len(part.edges) + len(part.stacks)

@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from itertools import count
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import IO, TypeVar
@@ -29,7 +29,7 @@ from bndl.profiling.places import module_of, shorten
 from bndl.profiling.sampling import MOST_FRAMES
 from bndl.profiling.wire import OUTSIDE, FunctionInfo, SampledStacks, TaskKey
 
-__all__ = ["PySpy", "parse_raw"]
+__all__ = ["Marks", "PySpy", "parse_raw"]
 
 T = TypeVar("T")
 
@@ -39,6 +39,70 @@ _TIMEOUT = 10.0
 #: ``name (path:line)``, as py-spy prints a frame.
 _FRAME = re.compile(r"^(?P<name>.*) \((?P<path>.*?)(?::(?P<line>\d+))?\)$")
 _PR_SET_PTRACER = 0x59616D61
+#: So many attempts are told apart between two reports, and as many stages of further ones. py-spy keeps each of their
+#: stacks, too.
+_MOST_ATTEMPTS = 5_000
+#: About how many bytes the name of one takes here.
+_NAME_BYTES = 250
+
+
+class Marks:
+    """Which tasks the numbers in the names of functions stand for. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+        self._keys: dict[int, TaskKey] = {}
+        self._numbers: dict[TaskKey, int] = {}
+        self._running: Counter[int] = Counter()
+
+    def begin(self, key: TaskKey) -> int:
+        """An attempt begins: its number, or that of its stage if there are many."""
+        with self._lock:
+            number = self._number(key)
+            self._running[number] += 1
+            return number
+
+    def end(self, number: int) -> None:
+        """An attempt is over."""
+        with self._lock:
+            self._running[number] -= 1
+
+    def retire(self) -> list[int]:
+        """The numbers that no attempt has now. None gets them again, and they are known until they are forgotten."""
+        with self._lock:
+            self._running = +self._running
+            ended = [number for number in self._keys if number not in self._running]
+            for number in ended:
+                if self._numbers.get(self._keys[number]) == number:
+                    del self._numbers[self._keys[number]]
+            return ended
+
+    def key(self, number: int) -> TaskKey:
+        """What a number stands for."""
+        return self._keys.get(number, OUTSIDE)
+
+    def forget(self, retired: Iterable[int]) -> None:
+        """Forget numbers."""
+        with self._lock:
+            for number in retired:
+                del self._keys[number]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def _number(self, key: TaskKey) -> int:
+        stage = TaskKey(key.job, key.stage, key.number)
+        for wanted, most in ((key, _MOST_ATTEMPTS), (stage, 2 * _MOST_ATTEMPTS)):
+            number = self._numbers.get(wanted)
+            if number is not None:
+                return number
+            if len(self._keys) < most:
+                self._last += 1
+                self._keys[self._last] = wanted
+                self._numbers[wanted] = self._last
+                return self._last
+        return 0
 
 
 class PySpy:
@@ -53,17 +117,14 @@ class PySpy:
     """
 
     name = "py-spy"
-    memory = 0
 
     def __init__(self, interval: float, *, native: bool) -> None:
         self._program = _find()
         self._rate = max(round(1 / interval), 1)
         self._native = native
         self._seconds = 0.0
-        self._numbers = count(1)
-        #: Attempts since the last time, by the number in the name of their function, and those that have not ended.
-        self._keys: dict[int, TaskKey] = {}
-        self._running: dict[int, None] = {}
+        #: Attempts since the last time, and those that have not ended.
+        self._marks = Marks()
         self._lock = threading.Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="bndl-py-spy-")
         try:
@@ -74,26 +135,23 @@ class PySpy:
 
     def run(self, key: TaskKey, call: Callable[[], T]) -> T:
         """Call, inside of a function whose name says which task it is."""
-        number = next(self._numbers)
-        self._keys[number] = key
-        self._running[number] = None
+        number = self._marks.begin(key)
         name = f"{_MARK}{number}"
         code = _marker.__code__.replace(co_name=name, co_qualname=name, co_filename="<bndl>")
         try:
             result: T = FunctionType(code, {})(call)
             return result
         finally:
-            del self._running[number]
+            self._marks.end(number)
 
     def take(self) -> Sequence[SampledStacks]:
         """What was sampled since the last time. Takes a moment, in which nothing is sampled."""
         with self._lock:
             text = self._finish()
-            ended = self._keys.keys() - self._running.keys()
+            retired = self._marks.retire()
             self._process = self._start()
-            samples = parse_raw(text, self._keys, 1 / self._rate)
-            for number in ended:
-                del self._keys[number]
+            samples = parse_raw(text, self._marks.key, 1 / self._rate)
+            self._marks.forget(retired)
             return samples
 
     def take_now_and_then(self) -> Sequence[SampledStacks]:
@@ -107,6 +165,14 @@ class PySpy:
             times = psutil.Process(self._process.pid).cpu_times()
             return self._seconds + float(times.user + times.system)
         return self._seconds
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes py-spy takes, and the names of attempts here."""
+        names = _NAME_BYTES * len(self._marks)
+        with contextlib.suppress(psutil.Error):
+            return names + int(psutil.Process(self._process.pid).memory_info().rss)
+        return names
 
     def stop(self) -> None:
         """Sample no more."""
@@ -210,12 +276,12 @@ def _drain(output: IO[bytes]) -> None:
             pass
 
 
-def parse_raw(text: str, keys: dict[int, TaskKey], seconds: float) -> list[SampledStacks]:
+def parse_raw(text: str, key_of: Callable[[int], TaskKey], seconds: float) -> list[SampledStacks]:
     """What py-spy wrote, by task.
 
     Args:
         text: a line for each stack: its frames, outermost first, and how often it was seen.
-        keys: the tasks, by the numbers in the names of the functions that mark them.
+        key_of: tells the task, by the number in the name of the function that marks it.
         seconds: that a sample stands for.
     """
     by_key: dict[TaskKey, tuple[dict[str, int], list[FunctionInfo], list[tuple[list[int], float]]]] = {}
@@ -226,7 +292,7 @@ def parse_raw(text: str, keys: dict[int, TaskKey], seconds: float) -> list[Sampl
         kept = []
         for frame in frames:
             if frame.startswith(_MARK):
-                key = keys.get(int(frame[len(_MARK) :].partition(" ")[0]), OUTSIDE)
+                key = key_of(int(frame[len(_MARK) :].partition(" ")[0]))
             else:
                 kept.append(frame)
         del kept[:-MOST_FRAMES]
