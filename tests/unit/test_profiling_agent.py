@@ -16,6 +16,7 @@ from bndl.profiling.wire import (
     MemoryOrders,
     Obeyed,
     Orders,
+    StageHeap,
     TaskKey,
     decode_answer,
     decode_heaps,
@@ -28,6 +29,12 @@ TRACING = CpuOrders(5, "tracing", "cpu", 0.01, native=False, sampler="auto")
 
 def work() -> bytes:
     return b"done"
+
+
+def read_heaps() -> list[StageHeap]:
+    told = decode_heaps(agent.read_heaps("mine", (0, 0)))
+    assert told.session == 6
+    return [heap for _, batch in told.batches for heap in batch]
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +52,7 @@ def test_an_attempt_is_told_of_with_its_key() -> None:
     assert (notes.session, notes.key.job, notes.key.stage) == (5, "job", "parse")
     assert (notes.key.number, notes.key.index, notes.key.attempt) == (7, 3, 1)
     assert [row.function[2] for row in notes.calls or () if row.function] == ["work"]
-    answer = decode_answer(agent.collect("mine", running=True))
+    answer = decode_answer(agent.collect("mine", (0, 0), running=True))
     assert (answer.profiler, answer.running, answer.remarks) == ("yappi", 0, ())
 
 
@@ -61,7 +68,7 @@ def test_the_same_orders_change_nothing() -> None:
     watcher.run(TASK, work)
     notes = decode_notes(watcher.finish())
     assert (notes.session, notes.heap_session) == (5, 6)
-    (heap,) = decode_heaps(agent.read_heaps("mine"))
+    (heap,) = read_heaps()
     assert heap.key.stage == "parse"
     assert agent.take_snapshot("mine").traced > 0
 
@@ -86,7 +93,7 @@ def test_an_old_watcher_does_not_stop_what_was_ordered_since() -> None:
     new.run(TASK, work)
     assert decode_notes(new.finish()).session == 6
     new.close()
-    assert decode_answer(agent.collect("mine", running=False)).remarks == ("it is not profiled",)
+    assert decode_answer(agent.collect("mine", (0, 0), running=False)).remarks == ("it is not profiled",)
 
 
 def test_an_attempt_that_began_under_other_orders_is_not_told_of() -> None:
@@ -107,7 +114,7 @@ def test_what_an_attempt_did_to_memory_is_told_although_cpu_was_stopped_meanwhil
         watcher.run(CurrentTask("job", stage, 0, 1, "w.1", "mine", number << 32), work)
         notes = [decode_notes(watcher.finish())]
         assert [heap.key.stage for each in notes for heap in each.heaps] == [{8: "parse", 9: "merge"}[number]]
-    assert [heap.key.stage for heap in decode_heaps(agent.read_heaps("mine"))] == ["rank"]
+    assert [heap.key.stage for heap in read_heaps()] == ["rank"]
 
 
 def test_memory_is_traced_whatever_becomes_of_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +135,8 @@ def test_the_memory_of_a_sampler_is_told_as_it_was_before_it_was_emptied() -> No
     assert isinstance(sampler, ThreadSampler)
     sampler._add(TaskKey(), (work.__code__,), 1.0)  # noqa: SLF001
     memory = sampler.memory
-    answer = decode_answer(agent.collect("mine", running=False))
-    assert (answer.memory, len(answer.samples)) == (memory, 1)
+    answer = decode_answer(agent.collect("mine", (0, 0), running=False))
+    assert (answer.memory, len(answer.samples.batches)) == (memory, 1)
     assert memory > 0
 
 
@@ -139,7 +146,7 @@ def test_without_yappi_it_says_what_to_install_and_attempts_run(monkeypatch: pyt
     assert len(obey(Orders("mine", TRACING)).remarks) == 1  # it is said again, to whoever asks
     assert watcher.run(TASK, work) == b"done"
     assert watcher.finish() == b""
-    (remark,) = decode_answer(agent.collect("mine", running=False)).remarks
+    (remark,) = decode_answer(agent.collect("mine", (0, 0), running=False)).remarks
     assert remark.endswith("pip install yappi.")
 
 
@@ -154,7 +161,7 @@ def test_an_attempt_runs_even_if_its_memory_cannot_be_read(
     monkeypatch.undo()
     watcher.run(TASK, work)  # the next one is told of
     watcher.finish()
-    assert [heap.key.stage for heap in decode_heaps(agent.read_heaps("mine"))] == ["parse"]
+    assert [heap.key.stage for heap in read_heaps()] == ["parse"]
 
 
 def test_agents_of_drivers_that_left_are_forgotten() -> None:

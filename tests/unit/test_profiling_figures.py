@@ -31,6 +31,7 @@ from bndl.profiling.wire import (
     Obeyed,
     SampledStacks,
     TaskKey,
+    Told,
     encode,
 )
 
@@ -477,7 +478,7 @@ class OneNode:
     def ask(self, *_: object, **__: object) -> Answers[bytes]:
         answers: Answers[bytes] = Answers()
         running = [(key(index=1), GRAPH), (key(index=2), GRAPH)]
-        answers.values["w.1"] = encode(CpuAnswer(5, (), 2, running, (), "yappi", 0.0, 0))
+        answers.values["w.1"] = encode(CpuAnswer(5, (), 2, running, Told(), "yappi", 0.0, 0))
         self.ledger.take_note("w.1", notes(7, 1, GRAPH))
         return answers
 

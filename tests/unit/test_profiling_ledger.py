@@ -1,9 +1,11 @@
 """What the driver keeps of figures is bounded, and counted right."""
 
+from itertools import count
+
 import pytest
 
 from bndl.profiling.ledger import Ledger
-from bndl.profiling.wire import AttemptNotes, CallRow, SampledStacks, TaskKey, encode
+from bndl.profiling.wire import AttemptNotes, CallRow, SampledStacks, TaskKey, Told, encode
 
 SESSION = 7
 INFO = ("app.py", 1, "work", "app", "/src/app.py")
@@ -24,6 +26,14 @@ def traced(index: int, functions: int) -> bytes:
 
 def sampled(index: int) -> SampledStacks:
     return SampledStacks(key(index), [INFO], [([0], 0.01)])
+
+
+def told(*samples: SampledStacks) -> Told[SampledStacks]:
+    """Told by a node that begins anew each time."""
+    return Told(SESSION, next(epochs), [(1, samples)])
+
+
+epochs = count(1)
 
 
 @pytest.fixture
@@ -51,8 +61,8 @@ def test_attempts_with_many_figures_are_added_up_sooner(ledger: Ledger, monkeypa
 def test_stages_and_what_is_outside_of_tasks_do_not_count(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bndl.profiling.ledger.MOST_FIGURES", 1)
     stage = SampledStacks(TaskKey("job", "stage", 1), [INFO], [([0], 0.01)])
-    ledger.add_samples("w.1", [stage, SampledStacks(TaskKey(), [INFO], [([0], 0.01)])])
-    ledger.add_samples("w.1", [sampled(0), sampled(1)])
+    ledger.add_samples("w.1", told(stage, SampledStacks(TaskKey(), [INFO], [([0], 0.01)])))
+    ledger.add_samples("w.1", told(sampled(0), sampled(1)))
     assert sorted(places(ledger)) == [-1, -1, 0]
     assert ledger.folded == 1
 
@@ -60,10 +70,10 @@ def test_stages_and_what_is_outside_of_tasks_do_not_count(ledger: Ledger, monkey
 def test_an_attempt_that_is_told_of_several_times_is_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bndl.profiling.ledger.MOST_ATTEMPTS", 1)
     for _ in range(3):
-        ledger.add_samples("w.1", [sampled(0), sampled(1), sampled(2)])
+        ledger.add_samples("w.1", told(sampled(0), sampled(1), sampled(2)))
         ledger.take_note("w.1", encode(AttemptNotes(SESSION, 0, key(1), None, [sampled(1)])))
     assert ledger.parts()[-1].seconds == pytest.approx(0.09)
     assert ledger.folded == 2
     monkeypatch.setattr("bndl.profiling.ledger.MOST_COUNTED", 2)
-    ledger.add_samples("w.1", [sampled(3)])
+    ledger.add_samples("w.1", told(sampled(3)))
     assert ledger.folded == 2

@@ -18,6 +18,7 @@ from bndl.execute.watching import Watcher
 from bndl.profiling.aside import apart, unseen
 from bndl.profiling.heap import HeapTracer, ReducedSnapshot
 from bndl.profiling.sampling import Sampler, make_sampler
+from bndl.profiling.telling import Telling
 from bndl.profiling.tracing import Tracer
 from bndl.profiling.wire import (
     CPU,
@@ -26,12 +27,14 @@ from bndl.profiling.wire import (
     CallRow,
     CpuAnswer,
     CpuOrders,
+    Heard,
     MemoryOrders,
     Obeyed,
     Orders,
     SampledStacks,
     StageHeap,
     TaskKey,
+    Told,
     encode,
 )
 
@@ -57,6 +60,9 @@ class Agent:
         self._tracer: Tracer | None = None
         self._sampler: Sampler | None = None
         self._heap: HeapTracer | None = None
+        #: Told to who asks, of the sampler and of the heap.
+        self._samples: Telling[SampledStacks]
+        self._heaps: Telling[StageHeap]
         #: What could not be done, of CPU and of memory, and why.
         self._complaints: dict[str, str] = {}
         self._local = threading.local()
@@ -110,7 +116,9 @@ class Agent:
         if orders.mode == "tracing":
             self._tracer = Tracer(orders.clock)
         else:
-            self._sampler, remark = make_sampler(orders.sampler, orders.interval, native=orders.native)
+            sampler, remark = make_sampler(orders.sampler, orders.interval, native=orders.native)
+            self._samples = Telling(orders.session, sampler.take)
+            self._sampler = sampler
             if remark:
                 self._complaints[CPU] = remark
 
@@ -122,7 +130,9 @@ class Agent:
             _release(MEMORY, self.driver)
             return
         _acquire(MEMORY, self.driver)
-        self._heap = HeapTracer(orders.frames)
+        heap = HeapTracer(orders.frames)
+        self._heaps = Telling(orders.session, heap.take)
+        self._heap = heap
 
     # Attempts
 
@@ -164,8 +174,13 @@ class Agent:
 
     # Answers
 
-    def collect(self, *, running: bool) -> CpuAnswer:
-        """The figures that are not those of attempts that ended."""
+    def collect(self, heard: Heard, *, running: bool) -> CpuAnswer:
+        """The figures that are not those of attempts that ended.
+
+        Args:
+            heard: which samples the driver has.
+            running: whether it wants to know of attempts that have not ended.
+        """
         began = time.thread_time()
         remarks = (self._complaints[CPU],) if CPU in self._complaints else ()
         tracer, sampler = self._tracer, self._sampler
@@ -174,12 +189,24 @@ class Agent:
             calls = tracer.running() if running else []
             seconds = tracer.seconds + time.thread_time() - began
             price = (seconds, tracer.memory, remarks + tracer.remarks())
-            return CpuAnswer(tracer.epoch, outside, tracer.running_count, calls, (), tracer.name, *price)
+            return CpuAnswer(tracer.epoch, outside, tracer.running_count, calls, Told(), tracer.name, *price)
         if sampler is not None:
             memory = sampler.memory  # before it is emptied
-            samples = sampler.take()
+            samples = self._samples.tell(heard)
             return CpuAnswer(0, (), 0, (), samples, sampler.name, sampler.seconds, memory, remarks)
-        return CpuAnswer(0, (), 0, (), (), "", 0.0, 0, remarks or ("it is not profiled",))
+        return CpuAnswer(0, (), 0, (), Told(), "", 0.0, 0, remarks or ("it is not profiled",))
+
+    def read_heaps(self, heard: Heard) -> Told[StageHeap]:
+        """The stages that are over.
+
+        Args:
+            heard: which of them the driver has.
+
+        Raises:
+            ProfilerUnavailable: memory is not traced.
+        """
+        apart(self.heap.close_stage)
+        return self._heaps.tell(heard)
 
     @property
     def heap(self) -> HeapTracer:
@@ -251,9 +278,9 @@ def make_watcher(orders: Orders) -> Watcher:
     return _Watching(agent, orders)
 
 
-def collect(driver: str, *, running: bool) -> bytes:
+def collect(driver: str, heard: Heard, *, running: bool) -> bytes:
     """The CPU figures of this process that are not those of attempts that ended; see ``decode_answer``."""
-    return apart(lambda: encode(_agent_of(driver).collect(running=running)))
+    return apart(lambda: encode(_agent_of(driver).collect(heard, running=running)))
 
 
 def take_snapshot(driver: str) -> ReducedSnapshot:
@@ -261,8 +288,6 @@ def take_snapshot(driver: str) -> ReducedSnapshot:
     return apart(_agent_of(driver).heap.take_snapshot)
 
 
-def read_heaps(driver: str) -> bytes:
-    """The stages that are over in this process, and that were not reported yet; see ``decode_heaps``."""
-    heap = _agent_of(driver).heap
-    apart(heap.close_stage)
-    return encode(heap.take())
+def read_heaps(driver: str, heard: Heard) -> bytes:
+    """The stages that are over in this process, and that were not heard yet; see ``decode_heaps``."""
+    return encode(_agent_of(driver).read_heaps(heard))

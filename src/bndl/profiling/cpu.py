@@ -227,9 +227,11 @@ class CpuProfiling:
             raise NotProfiling("CPU profiling is not on; ctx.cpu_profiling.start() begins it.")
         began = time.thread_time()
         nodes = self._nodes
-        answered = nodes.ask(agent.collect, nodes.driver_name, running=running, timeout=timeout)
-        answers = {name: decode_answer(data) for name, data in answered.values.items()}
         ledger = nodes.ledger
+        answered = nodes.ask(
+            agent.collect, nodes.driver_name, each=ledger.heard_samples, running=running, timeout=timeout
+        )
+        answers = {name: decode_answer(data) for name, data in answered.values.items()}
         for name, answer in answers.items():
             ledger.add_samples(name, answer.samples)
         parts = ledger.parts()

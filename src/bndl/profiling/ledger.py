@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from bndl.profiling.profile import Function, Part, Place, add_calls, add_samples, hide_own
-from bndl.profiling.wire import AttemptNotes, CallRow, SampledStacks, StageHeap, TaskKey, decode_notes
+from bndl.profiling.telling import Hearing
+from bndl.profiling.wire import AttemptNotes, CallRow, Heard, SampledStacks, StageHeap, TaskKey, Told, decode_notes
 
 __all__ = ["Ledger", "Names"]
 
@@ -50,6 +51,8 @@ class Ledger:
         self._new_bytes = 0
         self._session = 0
         self._heap_session = 0
+        self._samples: Hearing[SampledStacks] = Hearing()
+        self._told_heaps: Hearing[StageHeap] = Hearing()
         self._parts: dict[Place, Part] = {}
         #: Those of them that are of more than one attempt, or of none.
         self._sums: dict[Place, None] = {}
@@ -66,6 +69,7 @@ class Ledger:
         with self._lock:
             self._add_all()
             self._session = session
+            self._samples = Hearing(session)
             self._parts = {}
             self._sums = {}
             self.names = Names()
@@ -77,6 +81,7 @@ class Ledger:
         with self._lock:
             self._add_all()
             self._heap_session = session
+            self._told_heaps = Hearing(session)
             self._heaps = []
 
     def take_note(self, worker: str, data: bytes) -> None:
@@ -101,16 +106,26 @@ class Ledger:
         """How many attempts are known by their stage only; of sampled ones, 100,000 at most are counted."""
         return self._folded + len(self._folded_samples)
 
-    def add_samples(self, worker: str, samples: Iterable[SampledStacks]) -> None:
-        """A node gave what it sampled."""
+    def heard_samples(self, worker: str) -> Heard:
+        """What was heard of the samples that a node tells when it is asked."""
         with self._lock:
-            for each in samples:
+            return self._samples.heard(worker)
+
+    def add_samples(self, worker: str, told: Told[SampledStacks]) -> None:
+        """A node told what it sampled."""
+        with self._lock:
+            for each in self._samples.hear(worker, told):
                 self._add_samples(worker, each)
 
-    def add_heaps(self, worker: str, heaps: Iterable[StageHeap]) -> None:
+    def heard_heaps(self, worker: str) -> Heard:
+        """What was heard of the stages that a node tells of when it is asked."""
+        with self._lock:
+            return self._told_heaps.heard(worker)
+
+    def add_heaps(self, worker: str, told: Told[StageHeap]) -> None:
         """A node told what stages did to its heap."""
         with self._lock:
-            self._heaps += [(worker, heap) for heap in heaps]
+            self._heaps += [(worker, heap) for heap in self._told_heaps.hear(worker, told)]
 
     def heaps(self) -> list[tuple[str, StageHeap]]:
         """What stages did to the heaps of nodes, in order."""

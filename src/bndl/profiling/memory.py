@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tracemalloc
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from bndl.driver.jobs import Job
 
 __all__ = ["MemoryProfiling"]
+
+logger = logging.getLogger(__name__)
 
 #: How many seconds nodes may take to answer, unless something else is asked for. Snapshots of large heaps take a while.
 _TIMEOUT = 60.0
@@ -168,7 +171,7 @@ class MemoryProfiling:
 
         Args:
             job: only stages of this job, or of jobs of this name.
-            timeout: how many seconds nodes may take to answer.
+            timeout: how many seconds nodes may take to answer; those that do not are named in the log.
 
         Raises:
             InvalidOption: an option makes no sense.
@@ -226,9 +229,12 @@ class MemoryProfiling:
         return Capture(self._nodes, Path(folder), native=native, leaks=leaks)
 
     def _read_heaps(self, timeout: float) -> None:
-        answers = self._nodes.ask(agent.read_heaps, self._nodes.driver_name, timeout=timeout)
+        nodes, ledger = self._nodes, self._nodes.ledger
+        answers = nodes.ask(agent.read_heaps, nodes.driver_name, each=ledger.heard_heaps, timeout=timeout)
         for name, heaps in answers.values.items():
-            self._nodes.ledger.add_heaps(name, decode_heaps(heaps))
+            ledger.add_heaps(name, decode_heaps(heaps))
+        for name, reason in sorted(answers.silent.items()):
+            logger.warning("what stages did to the memory of %s is not known as a whole: %s", name, reason)
 
     def _check_on(self) -> None:
         if self._orders is None:

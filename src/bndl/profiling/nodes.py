@@ -107,13 +107,21 @@ class Nodes:
         """Speak no more of workers that are not there."""
         self._known = {}
 
-    def ask(self, function: Callable[..., T], *args: Any, timeout: float, **kwargs: Any) -> Answers[T]:
+    def ask(
+        self,
+        function: Callable[..., T],
+        *args: Any,
+        timeout: float,
+        each: Callable[[str], Any] | None = None,
+        **kwargs: Any,
+    ) -> Answers[T]:
         """Call a function on all nodes at once, this one included.
 
         Args:
             function: what to call.
             args: its arguments.
             timeout: how many seconds the answers may take.
+            each: gives one more argument for a node, by its name.
             kwargs: its keyword arguments.
 
         Raises:
@@ -122,12 +130,16 @@ class Nodes:
         check_positive("timeout", timeout, "seconds")
         began = time.monotonic()
         answers: Answers[T] = Answers()
+
+        def more(name: str) -> tuple[Any, ...]:
+            return () if each is None else (each(name),)
+
         asked: dict[str, Future[T]] = {
-            peer.name: peer.execute(function, *args, **kwargs) for peer in self._membership.workers
+            peer.name: peer.execute(function, *args, *more(peer.name), **kwargs) for peer in self._membership.workers
         }
         self._known.update(dict.fromkeys(asked))
         try:
-            answers.values[self.driver_name] = function(*args, **kwargs)
+            answers.values[self.driver_name] = function(*args, *more(self.driver_name), **kwargs)
         except BndlError as error:
             answers.silent[self.driver_name] = error.message
         wait(asked.values(), max(timeout - (time.monotonic() - began), 0.0))

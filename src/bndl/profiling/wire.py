@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -13,18 +14,24 @@ __all__ = [
     "CpuAnswer",
     "CpuOrders",
     "FunctionInfo",
+    "Heard",
     "MemoryOrders",
     "Obeyed",
     "Orders",
     "SampledStacks",
     "StageHeap",
     "TaskKey",
+    "Told",
     "decode_answer",
     "decode_heaps",
     "decode_notes",
     "encode",
 ]
 
+T = TypeVar("T")
+
+#: What a driver has heard of a node: the epoch and the number of the last batch. See ``Told``.
+Heard = tuple[int, int]
 #: A function: its path without the folder that its module was found in, line, name, module, and the path as it is.
 FunctionInfo = tuple[str, int, str, str, str]
 
@@ -112,6 +119,20 @@ class StageHeap(msgspec.Struct, frozen=True, array_like=True):
     overlapping: bool
 
 
+class Told(msgspec.Struct, Generic[T], frozen=True, array_like=True):
+    """What a node tells to who asks for it. It is told again until the driver has heard it; see ``telling``.
+
+    Attributes:
+        session: which start of profiling it belongs to.
+        epoch: what numbers have a meaning in.
+        batches: with their numbers, in order.
+    """
+
+    session: int = 0
+    epoch: int = 0
+    batches: Sequence[tuple[int, Sequence[T]]] = ()
+
+
 class AttemptNotes(msgspec.Struct, frozen=True, array_like=True):
     """What was seen of an attempt. It travels in its ``Result``.
 
@@ -182,7 +203,7 @@ class CpuAnswer(msgspec.Struct, frozen=True):
         outside: calls outside of tasks.
         running: attempts that have not ended.
         calls: theirs so far, if they were asked for.
-        samples: what was sampled since the last time.
+        samples: what was sampled, and was not heard yet.
         profiler: what profiled.
         seconds: processor time that went into profiling.
         memory: bytes that the profiler takes.
@@ -193,7 +214,7 @@ class CpuAnswer(msgspec.Struct, frozen=True):
     outside: Sequence[CallRow]
     running: int
     calls: Sequence[tuple[TaskKey, Sequence[CallRow]]]
-    samples: Sequence[SampledStacks]
+    samples: Told[SampledStacks]
     profiler: str
     seconds: float
     memory: int
@@ -203,10 +224,10 @@ class CpuAnswer(msgspec.Struct, frozen=True):
 _encoder = msgspec.msgpack.Encoder()
 _notes = msgspec.msgpack.Decoder(AttemptNotes)
 _answer = msgspec.msgpack.Decoder(CpuAnswer)
-_heaps = msgspec.msgpack.Decoder(list[StageHeap])
+_heaps = msgspec.msgpack.Decoder(Told[StageHeap])
 
 
-def encode(what: AttemptNotes | CpuAnswer | Sequence[StageHeap]) -> bytes:
+def encode(what: AttemptNotes | CpuAnswer | Told[StageHeap]) -> bytes:
     """What a node says as it travels: packed here, as pickling so many small things takes long."""
     return _encoder.encode(what)
 
@@ -223,7 +244,7 @@ def decode_answer(data: bytes) -> CpuAnswer:
     return answer
 
 
-def decode_heaps(data: bytes) -> list[StageHeap]:
+def decode_heaps(data: bytes) -> Told[StageHeap]:
     """The stages that a node tells of."""
-    heaps: list[StageHeap] = _heaps.decode(data)
+    heaps: Told[StageHeap] = _heaps.decode(data)
     return heaps
