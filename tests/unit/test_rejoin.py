@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -88,6 +90,30 @@ def test_a_lost_node_is_introduced_again_and_again_until_it_is_found(
     rejoiner.found("a")
     assert not rejoiner.is_lost("a")
     assert set(introductions.addresses) == {address_of(server)}
+
+
+def test_a_failure_does_not_end_the_search(
+    make: Callable[[float], Rejoiner], introductions: Introductions, server: socket.socket
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    rejoiner = make(TIMEOUT)
+    introductions.after = fail
+    rejoiner.lost("a", [address_of(server)])
+    introductions.wait(2)
+    assert rejoiner.is_lost("a")
+    rejoiner.found("a")
+    rejoiner.lost("b", [address_of(server)])
+    introductions.wait(len(introductions.addresses) + 2)
+
+
+def test_an_address_that_is_none_does_not_keep_the_next_one_from_being_tried(
+    make: Callable[[float], Rejoiner], introductions: Introductions, server: socket.socket
+) -> None:
+    rejoiner = make(TIMEOUT)
+    rejoiner.lost("a", ["tcp/no..name:1", address_of(server)])  # to be encoded, labels must not be empty
+    introductions.wait(1)
 
 
 def test_a_node_whose_machine_refuses_is_given_up(

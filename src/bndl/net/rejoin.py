@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from bndl.errors import InvalidOption
 from bndl.net.endpoints import Endpoint
 
 __all__ = ["Rejoiner"]
@@ -53,7 +52,7 @@ class Rejoiner:
     """Looks for lost nodes, in a thread that runs while there are any. Thread-safe.
 
     Args:
-        introduce: connects this node with the node at an address; it may take seconds.
+        introduce: connects this node with the node at an address; it may take seconds, and may fail.
         timeout: for how many seconds a node is looked for; 0 for not at all.
         name: of the thread.
     """
@@ -101,21 +100,29 @@ class Rejoiner:
     def _run(self) -> None:
         while (next_one := self._next()) is not None:
             name, lost = next_one
-            reachable = None
-            refused = True
-            for address in lost.addresses:
-                try:
-                    if _answers(address):
-                        reachable = address
-                        break
-                except ConnectionRefusedError:
-                    continue
-                except (OSError, InvalidOption):
-                    refused = False
-            if reachable is not None:
-                logger.debug("%s may be at %s again", name, reachable)
-                self._introduce(reachable)
-            self._settle(name, lost, refused=refused and reachable is None)
+            refused = False
+            try:
+                refused = self._look_for(name, lost)
+            except Exception as error:  # nobody would be looked for any more if the thread ended
+                logger.warning("%s: %s could not be looked for: %r", self._name, name, error, exc_info=True)
+            self._settle(name, lost, refused=refused)
+
+    def _look_for(self, name: str, lost: _Lost) -> bool:
+        """Introduce a node if something answers at one of its addresses. Returns whether all of them refused."""
+        refused = True
+        for address in lost.addresses:
+            try:
+                answers = _answers(address)
+            except ConnectionRefusedError:
+                continue
+            except (OSError, ValueError):  # it is cut off, or that is no address
+                refused = False
+                continue
+            if answers:
+                logger.debug("%s may be at %s again", name, address)
+                self._introduce(address)
+                return False
+        return refused
 
     def _next(self) -> tuple[str, _Lost] | None:
         """The next node to be looked for, when it is time to; None if there is none, and the thread is to end."""

@@ -232,11 +232,7 @@ class ZenohFabric:
 
     def _introduce(self, address: str) -> None:
         """Let this node and the one at an address hear of each other: see ``net.rejoin``."""
-        try:
-            session = open_session(self._credentials, (), (*self._addresses, address), self._lease, autoconnect=False)
-        except zenoh.ZError:
-            logger.warning("%r cannot look for a lost node", self, exc_info=True)
-            return
+        session = open_session(self._credentials, (), (*self._addresses, address), self._lease, autoconnect=False)
         try:
             self._ending.wait(_INTRODUCTION)
         finally:
