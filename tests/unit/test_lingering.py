@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -44,6 +45,25 @@ def test_other_sockets_are_left_alone(pair: tuple[socket.socket, socket.socket])
     assert stop_lingering() == 0
     assert lingers(pair[0]) == (1, 3)
     assert lingers(pair[1])[0] == 0
+
+
+def test_a_socket_that_lingers_only_after_a_handshake_is_changed_then(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    assert stop_lingering() == 0
+    let_linger(pair[0], 10)
+    assert stop_lingering() == 1
+    assert lingers(pair[0])[0] == 0
+
+
+def test_a_socket_that_does_not_linger_is_not_looked_at_for_ever(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stop_lingering() == 0
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 60.0)
+    let_linger(pair[0], 10)
+    assert stop_lingering() == 0
 
 
 def test_a_descriptor_that_is_used_again_is_looked_at_again() -> None:

@@ -15,6 +15,7 @@ import socket
 import stat
 import struct
 import threading
+import time
 
 __all__ = ["stop_lingering"]
 
@@ -22,9 +23,13 @@ __all__ = ["stop_lingering"]
 _ZENOHS = struct.pack("ii", 1, 10)
 _OFF = struct.pack("ii", 0, 0)
 
+#: For how many seconds a socket that does not linger is looked at again. Over TLS zenoh sets the option only after the
+#: handshake; it gives up a connection that is not open after 10 s.
+_OPENING = 15.0
+
 _lock = threading.Lock()
-#: The inodes of the files that were looked at, by descriptor.
-_seen: dict[int, int] = {}
+#: The inodes of the files that were looked at, by descriptor, and until when to look at them again.
+_seen: dict[int, tuple[int, float]] = {}
 
 
 def stop_lingering() -> int:
@@ -34,24 +39,34 @@ def stop_lingering() -> int:
             descriptors = [int(name) for name in os.listdir("/dev/fd")]  # noqa: PTH208 - numbers, not paths
         except OSError:  # not on every system; there, peers that are cut off hold up others
             return 0
-        return sum(map(_stop, descriptors))
+        now = time.monotonic()
+        return sum(_stop(descriptor, now) for descriptor in descriptors)
 
 
-def _stop(descriptor: int) -> bool:
+def _stop(descriptor: int, now: float) -> bool:
     try:
         status = os.fstat(descriptor)
-        if _seen.get(descriptor) == status.st_ino:
+        inode, until = _seen.get(descriptor, (None, 0.0))
+        if inode != status.st_ino:
+            inode, until = status.st_ino, now + _OPENING
+        elif until <= now:
             return False
-        _seen[descriptor] = status.st_ino
-        if not stat.S_ISSOCK(status.st_mode):
-            return False
-        # A duplicate, so that nothing happens to another file if zenoh closes the socket meanwhile.
-        with socket.socket(fileno=os.dup(descriptor)) as duplicate:
-            if duplicate.family not in {socket.AF_INET, socket.AF_INET6}:
-                return False
-            if duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_ZENOHS)) != _ZENOHS:
-                return False
-            duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _OFF)
-            return True
+        is_young, is_changed = False, False
+        if stat.S_ISSOCK(status.st_mode):
+            # A duplicate, so that nothing happens to another file if zenoh closes the socket meanwhile.
+            with socket.socket(fileno=os.dup(descriptor)) as duplicate:
+                if duplicate.family in {socket.AF_INET, socket.AF_INET6}:
+                    is_changed = _change(duplicate)
+                    is_young = not is_changed
+        _seen[descriptor] = (inode, until if is_young else now)
     except OSError:  # it was closed meanwhile
         return False
+    return is_changed
+
+
+def _change(connection: socket.socket) -> bool:
+    """Have a socket closed at once if it lingers as zenoh's do. Returns whether it did."""
+    if connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_ZENOHS)) != _ZENOHS:
+        return False
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _OFF)
+    return True
