@@ -49,6 +49,13 @@ print("ready", flush=True)
 sys.stdin.readline()
 """
 
+#: A fork that lives on, as those of a pool of multiprocessing do.
+FORK = """
+if os.fork() == 0:
+    os.closerange(0, 3)
+    signal.pause()
+"""
+
 WORK = {
     "idle": "",
     "tasks that sleep": "start(nap)",
@@ -89,6 +96,20 @@ def driver(program: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], 
             yield process, started
         finally:
             process.kill()
+
+
+@contextmanager
+def driver_with_fork(program: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """A driver's process that has forked, and all that it started but the fork."""
+    with driver(program, folder) as (process, started):
+        forks = [each for each in started if each.cmdline() == psutil.Process(process.pid).cmdline()]
+        try:
+            assert len(forks) == 1
+            yield process, [each for each in started if each not in forks]
+            assert not is_gone(forks[0])
+        finally:
+            for fork in forks:
+                fork.kill()
 
 
 def await_end(process: subprocess.Popen[str], text: str = "\n") -> tuple[int, str]:
@@ -174,3 +195,17 @@ def test_children_of_a_task_go_with_a_worker_that_ends(tmp_path: Path) -> None:
             parent.kill()
         await_gone(children)
         await_end(process)
+
+
+def test_a_fork_of_a_driver_that_is_killed(tmp_path: Path) -> None:
+    with driver_with_fork(WORK["tasks with children"] + FORK + READY, tmp_path) as (process, started):
+        assert sum("time.sleep(600)" in " ".join(each.cmdline()) for each in started) == 2
+        process.kill()
+        await_gone(started)
+
+
+def test_a_fork_of_a_driver_that_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BNDL_STOP_TIMEOUT", "600")  # nothing is ended before it does so itself
+    with driver_with_fork(FORK + READY + "ctx.stop()", tmp_path) as (process, started):
+        assert await_end(process)[0] == 0
+        await_gone(started)

@@ -6,20 +6,22 @@ that only the driver holds.
 
 ::
 
-    Supervisor -> Guardian.watch(group), .forget(group) --pipe--> this file as a script: on the end, kills what is left
-
-As a script it imports nothing of bndl, so that it is there within some milliseconds.
+    Supervisor -> Guardian.watch(group), .forget(group) --pipe--> cluster.guard: on the end, kills what is left
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import subprocess
 import sys
+from io import FileIO
+from pathlib import Path
+
+from bndl.cluster.lifeline import open_lifeline
 
 __all__ = ["Guardian"]
+
+_PROGRAM = Path(__file__).with_name("guard.py")
 
 
 class Guardian:
@@ -27,19 +29,21 @@ class Guardian:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: FileIO | None = None
 
     def start(self) -> None:
         """Start the process, without waiting for it."""
         # Its output goes nowhere: whoever waits for the end of the driver's own must not wait for this one.
         with contextlib.suppress(OSError):  # no room for another process: the driver can do without it
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                start_new_session=True,
-            )
+            reader, self._pipe = open_lifeline()
+            with reader:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", _PROGRAM],
+                    stdin=reader,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
 
     def watch(self, group: int) -> None:
         """A process group is there."""
@@ -51,10 +55,11 @@ class Guardian:
 
     def stop(self, timeout: float) -> None:
         """End the process, which kills what it still knows of."""
-        if self._process is None or self._process.stdin is None:
+        if self._pipe is not None:
+            with contextlib.suppress(OSError):
+                self._pipe.close()
+        if self._process is None:
             return
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -62,26 +67,6 @@ class Guardian:
             self._process.wait(timeout)
 
     def _tell(self, line: str) -> None:
-        if self._process is not None and self._process.stdin is not None:
+        if self._pipe is not None:
             with contextlib.suppress(OSError):  # it was killed: the driver can do without it
-                self._process.stdin.write(line.encode())
-
-
-def _guard() -> None:
-    """Read which groups there are until the driver is gone, then kill them."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    groups: dict[int, None] = {}
-    for line in sys.stdin:
-        group = int(line[1:])
-        if line[0] == "+":
-            groups[group] = None
-        else:
-            groups.pop(group, None)
-    for group in groups:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    _guard()
+                self._pipe.write(line.encode())

@@ -17,6 +17,7 @@ from typing import IO
 import msgspec
 
 from bndl.cluster import autopsy
+from bndl.cluster.lifeline import open_lifeline
 from bndl.cluster.memory import MemoryWatch
 from bndl.errors import DeathCertificate
 from bndl.execute.blackbox import STACK_SIGNAL, BlackBoxReader
@@ -66,16 +67,7 @@ class WorkerProcess:
         settings = msgspec.structs.replace(settings, parent=os.getpid(), box=self._box.fd)
         self.started = time.monotonic()
         try:
-            self._process = subprocess.Popen(
-                _command(),
-                env=environment,
-                stdin=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                # A group of its own: Ctrl-C is for the driver, and what tasks start can be ended with the worker.
-                process_group=0,
-                pass_fds=(self._box.fd,),
-            )
+            self._process = self._begin(environment)
         except BaseException:
             self._box.close()
             raise
@@ -90,10 +82,27 @@ class WorkerProcess:
         self.end_fd = _open_pidfd(self.pid)
         self._tell(msgspec.json.encode(settings.path) + b"\n" + msgspec.json.encode(settings) + b"\n")
 
+    def _begin(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        reader, self._lifeline = open_lifeline()
+        try:
+            with reader:
+                return subprocess.Popen(
+                    _command(),
+                    env=environment,
+                    stdin=reader,
+                    stderr=subprocess.PIPE,
+                    bufsize=0,
+                    # A group of its own: Ctrl-C is for the driver, and what tasks start can be ended with the worker.
+                    process_group=0,
+                    pass_fds=(self._box.fd,),
+                )
+        except BaseException:
+            self._lifeline.close()
+            raise
+
     def _tell(self, data: bytes) -> None:
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # it ended at once; that is seen when it is waited for
-                self._process.stdin.write(data)
+        with contextlib.suppress(BrokenPipeError):  # it ended at once; that is seen when it is waited for
+            self._lifeline.write(data)
 
     def read(self) -> str | None:
         """What it wrote since the last time; None at the end. The last lines are remembered."""
@@ -138,9 +147,8 @@ class WorkerProcess:
 
     def close_lifeline(self) -> None:
         """Tell it to stop."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+        with contextlib.suppress(OSError):
+            self._lifeline.close()
 
     def end(self, reason: str) -> None:
         """End it because it does not do what it is told to: ask it for its stacks now, and kill it when that is due."""
