@@ -48,7 +48,8 @@ class DriverNode:
     ) -> None:
         number = next_context_number()
         name = str(NodeName(machine_name(), "driver", os.getpid(), number, 0))
-        is_shared = bool(config.seeds or config.listen) and deployment is None
+        # What runs elsewhere needs an address to listen on, so with a deployment that alone says nothing.
+        is_shared = bool(config.seeds) or (bool(config.listen) and deployment is None)
         own_role, worker_role = _choose_roles(workers, config, is_alone=not is_shared and deployment is None)
         cluster = config.cluster or ("default" if is_shared else f"local-{token_hex(4)}")
         versions = own_versions(_version.__version__)
@@ -98,11 +99,11 @@ class DriverNode:
             loop.start()
         self.driver.start()
         if self._workers:
-            settings = self._settings_with_seeds()
+            settings = msgspec.structs.replace(self._settings, seeds=self._list_seeds())
             self._supervisor = Supervisor(settings, self._workers, self._config, self)
             self._supervisor.start()
         if self._deployment is not None:
-            self._deployment.start(self._settings.cluster, self._fabric.addresses)
+            self._deployment.start(self._settings.cluster, self._list_seeds())
 
     def stop(self) -> None:
         """Leave the cluster and end the workers that are its own. Whoever waits gets ``ContextClosed``."""
@@ -137,9 +138,9 @@ class DriverNode:
         if not self._count_expected() and not self.membership.workers:
             self.driver.fail_all(error)
 
-    def _settings_with_seeds(self) -> WorkerSettings:
-        seeds = (*self._fabric.addresses, *self._config.seeds)  # a driver in no mesh has no address
-        return msgspec.structs.replace(self._settings, seeds=seeds)
+    def _list_seeds(self) -> tuple[str, ...]:
+        """What the workers of this driver join through. A driver in no mesh has no address."""
+        return (*self._fabric.addresses, *self._config.seeds)
 
     def _count_expected(self) -> int:
         local = self._supervisor.expected if self._supervisor is not None else 0

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bndl.config import Config
 from bndl.deploy.joining import Joining, PortableCredentials, make_fresh
-from bndl.net.credentials import Credentials, find_credentials
+from bndl.net.credentials import Credentials, find_credentials, require_credentials
 from bndl.net.endpoints import Endpoint
 
 __all__ = ["Engine"]
@@ -46,12 +46,13 @@ class Engine(ABC):
     def prepare(self, config: Config) -> tuple[Config, Credentials]:
         """Settings and credentials of the driver.
 
-        Without credentials in the settings there are fresh ones, for one context and its workers.
+        Without credentials in the settings there are fresh ones, for one context and its workers, unless a running
+        cluster is to be joined.
 
         Raises:
-            InvalidOption: a file of credentials cannot be read.
+            InvalidOption: a file of credentials cannot be read, or there are seeds and no credentials.
         """
-        found = find_credentials(config)
+        found = require_credentials(config) if config.seeds else find_credentials(config)
         address = self.find_address()
         if found is None:
             self._folder = tempfile.TemporaryDirectory(prefix="bndl-", ignore_cleanup_errors=True)
