@@ -215,6 +215,17 @@ def test_a_peer_that_began_anew_is_lost_first(anew: Received) -> None:
     assert node.heard.events[2:] == [("connected", "there")]
 
 
+def test_two_processes_that_answer_to_one_name_are_not_greeted_more_and_more() -> None:
+    node = Node()
+    node.tell(Joined("there"))
+    for _ in range(10):
+        greetings = [asks for _, asks in node.hellos() if asks]
+        assert len(greetings) <= 2
+        for _ in greetings:
+            node.tell(hello(asks=False, incarnation="1"), hello(asks=False, incarnation="2"))
+    assert node.heard.events[-1] == ("connected", "there")
+
+
 NO_MESSAGE = Received("there", b"nothing")
 
 

@@ -296,12 +296,15 @@ class Peers:
         self._greet(name, fresh)
 
     def _begin_anew(self, name: str, node: _Node, hello: Hello) -> _Node:
-        """The other side has lost us, or is another process: what was between us is void on both sides."""
+        """The other side has lost us, or is another process: what was between us is void on both sides.
+
+        It is greeted only if it asked: what answers has heard us. If two processes answered to one name, and each
+        answer led to a greeting, these would double with each round.
+        """
         self._sending.reset(name)
         if node.connected:
             self._listener.peer_lost(name, "it began anew")
         self._nodes[name] = fresh = _Node()
         fresh.info = hello.info
         fresh.session = hello.session
-        self._greet(name, fresh)
         return fresh
