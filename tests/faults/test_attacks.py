@@ -106,7 +106,7 @@ def attack(ctx: bndl.Context, session: zenoh.Session, bomb: Path) -> None:
     while time.monotonic() < end:
         for victim in victims:
             for sender in known:
-                session.put(f"bndl/{cluster}/to/{victim}/{sender}", frame)
+                session.put(f"bndl/{cluster}/to/{victim}/*/{sender}/-", frame)
         time.sleep(0.05)
     assert session.info.peers_zid() == []
     names = {str(sample.key_expr).split("/")[3] for sample in iter(seen.try_recv, None)}
@@ -178,7 +178,7 @@ def test_who_is_let_in_and_has_not_greeted_is_not_unpickled(ctx: bndl.Context, t
             time.sleep(0.01)
         for frame in frames:
             for victim in (ctx.name, *(worker.name for worker in ctx.workers)):
-                session.put(f"bndl/{cluster}/to/{victim}/stranger.driver.1.0.0", frame)
+                session.put(f"bndl/{cluster}/to/{victim}/*/stranger.driver.1.0.0/-", frame)
         time.sleep(PATIENCE)
     finally:
         session.close()  # type: ignore[no-untyped-call]

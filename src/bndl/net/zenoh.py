@@ -2,8 +2,8 @@
 
 ::
 
-    bndl/<cluster>/to/<receiver>/<sender>      frames, one ordered stream per pair and priority
-    bndl/<cluster>/peer/<name>/<addresses>     liveliness token of a node, with where it listens
+    bndl/<cluster>/to/<receiver>/<session>/<sender>/<session>    frames, one ordered stream per pair and priority
+    bndl/<cluster>/peer/<name>/<session>;<addresses>             liveliness token of a node: see net.announced
 
     start: open session -> receive frames -> watch tokens -> declare own token
     zenoh's threads (Rust) -> FifoChannel -> reader thread (one for frames, one for tokens) -> listener
@@ -26,6 +26,7 @@ from typing import Any
 import zenoh
 
 from bndl.errors import ClusterError, InvalidOption
+from bndl.net.announced import Announced, Token
 from bndl.net.complaints import explain, explain_no_router
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import check_listen, check_seeds, loopback
@@ -117,9 +118,10 @@ class ZenohFabric:
         #: Held while the listener runs. Reentrant, because the listener may close the fabric.
         self._delivery = threading.RLock()
         self._closed = False
-        #: Guards ``_peers`` and ``_publishers``.
+        #: Guards changes of ``_announced`` and ``_publishers``.
         self._lock = threading.Lock()
-        self._peers: set[str] = set()
+        self._own = Token(name, "")
+        self._announced = Announced(self._own)
         self._publishers: dict[tuple[str, bool], zenoh.Publisher] = {}
         #: Nodes that left, and what came after that, until all frames that were there before are delivered.
         self._in_line: deque[Joined | Left] = deque()
@@ -160,12 +162,14 @@ class ZenohFabric:
             _open_fabrics.add(self)
             if self._listen:
                 self._addresses = find_addresses(session)
-            self._read("frames", session.declare_subscriber(f"{self._prefix}/to/{self._name}/*", _channel()))
+            self._own = Token(self._name, str(session.zid()), self._addresses)
+            self._announced = Announced(self._own)
+            to_this = f"{self._prefix}/to/{self._name}/{self._own.session}/*/*"
+            self._read("frames", session.declare_subscriber(to_this, _channel()))
             liveliness = session.liveliness()
             tokens = liveliness.declare_subscriber(f"{self._prefix}/peer/*/*", _channel(), history=True)
             self._read("peers", tokens)
-            token = f"{self._prefix}/peer/{self._name}/{_pack(self._addresses)}"
-            self._declared.append(liveliness.declare_token(token))
+            self._declared.append(liveliness.declare_token(f"{self._prefix}/peer/{self._own}"))
         except zenoh.ZError as error:
             self.close()
             if self._listen:
@@ -195,7 +199,7 @@ class ZenohFabric:
                 publisher.put(frame)
             elif (session := self._session) is not None:
                 _check_key_chunk("node", to)
-                session.put(f"{self._prefix}/to/{to}/{self._name}", frame, **_quality(bulk=bulk))
+                session.put(self._key(to, "*"), frame, **_quality(bulk=bulk))
         except zenoh.ZError:
             # The session was closed meanwhile: the frame is lost like any that is sent after it.
             logger.debug("a frame from %s to %s was dropped", self._name, to, exc_info=True)
@@ -215,7 +219,7 @@ class ZenohFabric:
             self._delivery.release()
         with self._lock:
             session, self._session = self._session, None
-            self._peers.clear()
+            self._announced = Announced(self._own)
             self._publishers.clear()
         self._ending.set()
         self._rejoiner.close(_CLOSE_TIMEOUT)
@@ -248,11 +252,12 @@ class ZenohFabric:
         reader.start()
 
     def _on_frame(self, sample: zenoh.Sample) -> None:
-        sender = _last_chunk(sample)
+        rest, _, session = str(sample.key_expr).rpartition("/")
+        sender = rest.rpartition("/")[2]
         if sender == _MARK and self._in_line:
             self._deliver(self._in_line[0])
             self._in_line.popleft()  # not before, or what comes after it might overtake it
-        else:
+        elif self._announced.session_of(sender) in (None, session):  # not of another one with this name
             self._deliver(Received(sender, sample.payload.to_bytes(), sample.priority == _BULK))
 
     def _line_up(self, event: Joined | Left) -> None:
@@ -264,35 +269,32 @@ class ZenohFabric:
         session = self._session
         try:
             if session is not None:
-                session.put(f"{self._prefix}/to/{self._name}/{_MARK}", b"", **_quality(bulk=False))
+                to_this = f"{self._prefix}/to/{self._name}/{self._own.session}"
+                session.put(f"{to_this}/{_MARK}/{self._own.session}", b"", **_quality(bulk=False))
         except zenoh.ZError:
             logger.debug("%r is being closed", self, exc_info=True)
 
     def _on_token(self, sample: zenoh.Sample) -> None:
-        rest, _, addresses = str(sample.key_expr).rpartition("/")
-        name = rest.rpartition("/")[2]
+        token = Token.parse(str(sample.key_expr))
         present = sample.kind == zenoh.SampleKind.PUT
         with self._lock:
-            if name == self._name or present == (name in self._peers):
-                return
-            if present:
-                self._peers.add(name)
-            else:
-                self._peers.discard(name)
+            events = self._announced.add(token) if present else self._announced.remove(token)
+            if events:
                 # Not undeclared by call: that fails while another thread is blocked in ``put`` on the same object.
                 # Zenoh undeclares a publisher when its last reference goes.
-                self._publishers.pop((name, False), None)
-                self._publishers.pop((name, True), None)
+                self._publishers.pop((token.name, False), None)
+                self._publishers.pop((token.name, True), None)
         if present:
             stop_lingering()
-            self._rejoiner.found(name)
-        else:
-            self._rejoiner.lost(name, _unpack(addresses))
-        event = Joined(name) if present else Left(name)
-        if present and not self._in_line:
-            self._deliver(event)
-        else:
-            self._line_up(event)
+        if events and isinstance(events[-1], Joined):
+            self._rejoiner.found(token.name)
+        elif events:
+            self._rejoiner.lost(token.name, token.addresses)
+        for event in events:
+            if isinstance(event, Left) or self._in_line:
+                self._line_up(event)
+            else:
+                self._deliver(event)
 
     def _deliver(self, event: FabricEvent) -> None:
         with self._delivery:
@@ -306,11 +308,15 @@ class ZenohFabric:
     def _publisher(self, to: str, *, bulk: bool) -> zenoh.Publisher | None:
         """A publisher for a known peer, kept until the peer leaves. None for others, so that none is kept for good."""
         with self._lock:
-            if self._session is None or to not in self._peers:
+            session = self._announced.session_of(to)
+            if self._session is None or session is None:
                 return None
-            key = f"{self._prefix}/to/{to}/{self._name}"
-            publisher = self._session.declare_publisher(key, **_quality(bulk=bulk))
+            publisher = self._session.declare_publisher(self._key(to, session), **_quality(bulk=bulk))
             return self._publishers.setdefault((to, bulk), publisher)
+
+    def _key(self, to: str, session: str) -> str:
+        """The key of frames to a session of a node."""
+        return f"{self._prefix}/to/{to}/{session}/{self._name}/{self._own.session}"
 
 
 def _drain(handler: zenoh.Handler[zenoh.Sample], on_sample: Callable[[zenoh.Sample], None]) -> None:
@@ -330,19 +336,6 @@ def _quality(*, bulk: bool) -> dict[str, Any]:
     """How a frame is sent: never dropped for congestion, not held back to be batched."""
     priority = _BULK if bulk else zenoh.Priority.INTERACTIVE_HIGH
     return {"congestion_control": zenoh.CongestionControl.BLOCK, "priority": priority, "express": True}
-
-
-def _last_chunk(sample: zenoh.Sample) -> str:
-    return str(sample.key_expr).rpartition("/")[2]
-
-
-def _pack(addresses: Sequence[str]) -> str:
-    """Addresses as one chunk of a key."""
-    return ";".join(addresses).replace("/", "|") or "-"
-
-
-def _unpack(chunk: str) -> list[str]:
-    return chunk.replace("|", "/").split(";") if chunk != "-" else []
 
 
 def _check_not_forked() -> None:

@@ -1,0 +1,103 @@
+"""Who announced which name.
+
+The names of nodes are of a host, a process and counters, and should be unique. But containers with one hostname give
+their processes the same numbers, and so their nodes the same names; and one that is started again may be there before
+the others know that the one before it is lost. So a node announces its session of Zenoh, too, and frames go from one
+session to another. The first session that announced a name is the node. When it is gone the next one is.
+
+::
+
+    peer/<name>/<session>;<address>;...    a token; its addresses with | in place of /
+
+    + a1 -> Joined(a)      + a2 -> a warning      - a1 -> Left(a), Joined(a)      - a2 -> Left(a)
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple, Self
+
+from bndl.net.fabric import Joined, Left
+from bndl.net.names import is_worker
+
+__all__ = ["Announced", "Token"]
+
+logger = logging.getLogger(__name__)
+
+
+class Token(NamedTuple):
+    """What a node announces.
+
+    Attributes:
+        name: of the node.
+        session: its session of Zenoh, which no other has.
+        addresses: where it listens.
+    """
+
+    name: str
+    session: str
+    addresses: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}/{';'.join((self.session, *self.addresses)).replace('/', '|')}"
+
+    @classmethod
+    def parse(cls, key: str) -> Self:
+        """Read the last two parts of a key."""
+        rest, _, packed = key.rpartition("/")
+        session, *addresses = packed.replace("|", "/").split(";")
+        return cls(rest.rpartition("/")[2], session, tuple(addresses))
+
+
+class Announced:
+    """The tokens that are there. Changed by one thread at a time, read by any.
+
+    Args:
+        own: that of this node. It is no news, but another one with its name is.
+    """
+
+    def __init__(self, own: Token) -> None:
+        self._own = own
+        #: By name, in the order in which they came.
+        self._tokens: dict[str, tuple[Token, ...]] = {own.name: (own,)}
+
+    def add(self, token: Token) -> list[Joined | Left]:
+        """A token is there. Returns what is new."""
+        others = self._tokens.get(token.name, ())
+        if token in others:
+            return []
+        self._tokens[token.name] = (*others, token)
+        if others:
+            self._warn(others[0], token)
+            return []
+        return [Joined(token.name)]
+
+    def remove(self, token: Token) -> list[Joined | Left]:
+        """A token is gone. Returns what is new."""
+        tokens = self._tokens.get(token.name, ())
+        if token not in tokens or token == self._own:
+            return []
+        left = tuple(each for each in tokens if each != token)
+        if not left:
+            del self._tokens[token.name]
+            return [Left(token.name)]
+        self._tokens[token.name] = left
+        return [Left(token.name), Joined(token.name)] if token == tokens[0] else []
+
+    def session_of(self, name: str) -> str | None:
+        """The session of a node, or None if it is not there."""
+        tokens = self._tokens.get(name)
+        return tokens[0].session if tokens else None
+
+    def _warn(self, first: Token, second: Token) -> None:
+        is_own = second.name == self._own.name
+        # Those who are told are the node itself and drivers, not each of a thousand workers.
+        logger.log(
+            logging.DEBUG if is_worker(self._own.name) and not is_own else logging.WARNING,
+            "there are two nodes with the name %s, one at %s and one at %s. Until the first one is gone, %s. If it "
+            "stays, give each container a hostname of its own: names are of the hostname and the number of a process.",
+            second.name,
+            ", ".join(first.addresses) or "no address",
+            ", ".join(second.addresses) or "no address",
+            "others talk to one of them only" if is_own else "the second one is left out",
+        )
