@@ -269,7 +269,8 @@ class Plan:
         causes = [record.cause for task in tasks for record in task.attempts]
         late = any("took longer than its timeout" in cause for cause in causes)
         cancelled = run in self._meddled and any("InputFailed" in cause for cause in causes)
-        assert late or cancelled, f"{run!r} failed without a reason: {run.error}"
+        unlucky = any(sum(record.outcome == "lost" for record in task.attempts) >= _LOSSES for task in tasks)
+        assert late or cancelled or unlucky, f"{run!r} failed without a reason: {run.error}"
 
     def _check_effects(self) -> None:
         twice = [call for call, times in Counter((each.task, each.attempt) for each in effects).items() if times > 1]
