@@ -9,13 +9,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from pathlib import Path
 
 from bndl.config import Config
-from bndl.deploy.joining import Joining, PortableCredentials, make_fresh
+from bndl.deploy.joining import Joining, make_fresh
 from bndl.net.credentials import Credentials, find_credentials
 from bndl.net.endpoints import Endpoint
 
@@ -33,7 +31,6 @@ class Engine(ABC):
         self._wanted = workers
         self._config = Config()
         self._credentials: Credentials
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self._wanted}>"
@@ -54,8 +51,7 @@ class Engine(ABC):
         found = find_credentials(config)
         address = self.find_address()
         if found is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="bndl-", ignore_cleanup_errors=True)
-            found = make_fresh().unpack(Path(self._folder.name))
+            found = make_fresh()
         if not config.listen:
             config = replace(config, listen=(str(Endpoint("tls" if found.has_tls else "tcp", address, 0)),))
         self._config = config
@@ -65,13 +61,11 @@ class Engine(ABC):
     def start(self, cluster: str, seeds: tuple[str, ...]) -> None:
         """Have the workers started, without waiting for them."""
         config = replace(self._config, credentials="", secret_file="", workers=None)
-        self.launch(Joining(cluster, seeds, PortableCredentials.pack(self._credentials), config))
+        self.launch(Joining(cluster, seeds, self._credentials, config))
 
     def stop(self) -> None:
         """End all workers. Idempotent."""
         self.end()
-        if self._folder is not None:
-            self._folder.cleanup()
 
     @abstractmethod
     def find_address(self) -> str:

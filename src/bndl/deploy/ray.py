@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import tempfile
 import threading
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -35,8 +33,7 @@ class _Node:
     """A worker on a machine of Ray: what the actor is."""
 
     def __init__(self, joining: Joining) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="bndl-", ignore_cleanup_errors=True)
-        self._host = joining.run(1, ray.util.get_node_ip_address(), Path(self._folder.name))
+        self._host = joining.run(1, ray.util.get_node_ip_address())
 
     def leave(self) -> None:
         """Let the worker finish what it runs, and end."""
