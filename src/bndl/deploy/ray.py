@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import threading
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -61,6 +62,7 @@ class RayWorkers(Engine):
         if min(cores, memory, gpus) < 0:
             raise InvalidOption("cores, memory and gpus must not be negative; leave them out for the defaults")
         super().__init__(workers)
+        self._cores = max(int(cores), 1)
         self._options: dict[str, Any] = {
             "num_cpus": cores,
             "num_gpus": gpus,
@@ -88,8 +90,10 @@ class RayWorkers(Engine):
 
     def launch(self, joining: Joining) -> None:
         """Have Ray start the workers."""
+        # Each is the only one of its actor, so it would take all cores of the machine for its own.
+        config = replace(joining.config, library_threads=joining.config.library_threads or self._cores)
         with self._lock:
-            self._joining = joining
+            self._joining = replace(joining, config=config)
             self._add(self._wanted)
 
     def scale(self, workers: int) -> None:

@@ -1,0 +1,108 @@
+"""Workers on Ray, against one that only notes what it is told. With a real one: tests/faults/test_ray.py."""
+
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bndl.config import Config
+from bndl.deploy.joining import Joining, make_fresh
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    exceptions = pytest.importorskip("ray.exceptions", reason="Ray is not installed: pip install 'bndl[ray]'")
+
+from bndl.deploy import ray as bndl_ray
+from bndl.deploy.ray import RayWorkers
+
+TIMEOUT = 10.0
+OWN = "10.0.0.5"
+
+
+class Actor:
+    """A handle of an actor. What its methods return comes when a test says so, or when it is killed."""
+
+    def __init__(self, joining: Joining) -> None:
+        self.joining = joining
+        self.calls: dict[str, Future[object]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        def remote() -> Any:
+            future: Future[object] = Future()
+            self.calls[name] = future
+            return SimpleNamespace(future=lambda: future)
+
+        return SimpleNamespace(remote=remote)
+
+    def die(self) -> None:
+        for future in self.calls.values():
+            if not future.done():
+                future.set_exception(exceptions.RayActorError())
+
+
+class Ray:
+    """As much of Ray as is used."""
+
+    exceptions = exceptions
+
+    def __init__(self) -> None:
+        self.starts = 0
+        self.runs = False
+        self.addresses = [OWN]
+        self.actors: list[Actor] = []
+        self.killed: list[Actor] = []
+        self.util = SimpleNamespace(get_node_ip_address=lambda: OWN)
+
+    def is_initialized(self) -> bool:
+        return self.runs
+
+    def init(self, **_: object) -> None:
+        self.runs = True
+        self.starts += 1
+
+    def shutdown(self) -> None:
+        self.runs = False
+
+    def nodes(self) -> list[dict[str, object]]:
+        return [{"NodeManagerAddress": address, "Alive": True} for address in self.addresses]
+
+    def remote(self, _: type) -> Any:
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._start))
+
+    def _start(self, joining: Joining) -> Actor:
+        self.actors.append(Actor(joining))
+        return self.actors[-1]
+
+    def get(self, ref: Any, timeout: float) -> object:
+        return ref.future().result(timeout)
+
+    def kill(self, actor: Actor) -> None:
+        if not self.runs:
+            self.init()  # as the real one does
+        self.killed.append(actor)
+        actor.die()
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
+    ray = Ray()
+    monkeypatch.setattr(bndl_ray, "ray", ray)
+    return ray
+
+
+def launch(workers: RayWorkers, config: Config | None = None) -> None:
+    workers.find_address()
+    workers.launch(Joining("cluster", (f"tls/{OWN}:5000",), make_fresh(), config or Config()))
+
+
+@pytest.mark.parametrize(
+    ("cores", "set_to", "threads"),
+    [(1, 0, 1), (4.0, 0, 4), (2.5, 0, 2), (0.5, 0, 1), (0, 0, 1), (4, 3, 3)],
+)
+def test_numeric_libraries_have_the_cores_of_their_worker(ray: Ray, cores: float, set_to: int, threads: int) -> None:
+    launch(RayWorkers(2, cores=cores), Config(library_threads=set_to))
+    assert [actor.joining.config.library_threads for actor in ray.actors] == [threads] * 2
