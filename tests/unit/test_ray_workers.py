@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -97,6 +98,40 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
 def launch(workers: RayWorkers, config: Config | None = None) -> None:
     workers.find_address()
     workers.launch(Joining("cluster", (f"tls/{OWN}:5000",), make_fresh(), config or Config()))
+
+
+def dismissals() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "bndl-dismiss"]
+
+
+def test_a_worker_that_is_too_many_leaves_and_is_given_back(ray: Ray) -> None:
+    workers = RayWorkers(2)
+    launch(workers)
+    workers.scale(1)
+    kept, excess = ray.actors
+    (thread,) = dismissals()
+    assert ray.killed == []
+    excess.calls["leave"].set_result(None)
+    thread.join(TIMEOUT)
+    assert ray.killed == [excess]
+    workers.end()
+    assert ray.killed == [excess, kept]
+    assert (ray.runs, ray.starts) == (False, 1)
+
+
+def test_the_end_does_not_wait_for_workers_that_are_leaving_and_ray_stays_down(
+    ray: Ray, caplog: pytest.LogCaptureFixture
+) -> None:
+    workers = RayWorkers(3)
+    launch(workers)
+    workers.scale(1)
+    threads = dismissals()
+    workers.end()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert sorted(map(id, ray.killed)) == sorted(map(id, ray.actors))
+    assert (ray.runs, ray.starts) == (False, 1)
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,8 @@ class RayWorkers(Engine):
         self._lock = threading.Lock()
         self._joining: Joining | None = None
         self._actors: list[Any] = []
+        #: Those that are finishing, each with the thread that waits for it.
+        self._leaving: dict[Any, threading.Thread] = {}
 
     def find_address(self) -> str:
         """The address of this machine in Ray's cluster; of loopback if Ray has no other machine."""
@@ -109,20 +111,26 @@ class RayWorkers(Engine):
             self._wanted = workers
             if self._joining is None:
                 return
-            excess = self._actors[workers:]
+            timeout = self._joining.config.drain_timeout + _TIMEOUT
+            for actor in self._actors[workers:]:
+                arguments = (actor, actor.leave.remote(), timeout)
+                thread = threading.Thread(target=self._dismiss, args=arguments, name="bndl-dismiss", daemon=True)
+                self._leaving[actor] = thread
+                thread.start()
             del self._actors[workers:]
             self._add(workers - len(self._actors))
-        for actor in excess:
-            threading.Thread(target=self._dismiss, args=(actor,), name="bndl-dismiss", daemon=True).start()
 
     def end(self) -> None:
         """Have Ray end the workers. Idempotent."""
         with self._lock:
             actors, self._actors = self._actors, []
+            leaving, self._leaving = self._leaving, {}
             self._joining = None
         if ray.is_initialized():
-            for actor in actors:
+            for actor in (*actors, *leaving):
                 ray.kill(actor)
+            for thread in leaving.values():  # they use Ray, which would start anew if it had ended
+                thread.join(_TIMEOUT)
             if self._is_ours:
                 self._is_ours = False
                 ray.shutdown()
@@ -131,11 +139,17 @@ class RayWorkers(Engine):
         kind = ray.remote(_Node).options(**self._options)
         self._actors += [kind.remote(self._joining) for _ in range(count)]
 
-    def _dismiss(self, actor: Any) -> None:
-        joining = self._joining
-        timeout = (joining.config.drain_timeout if joining is not None else 0.0) + _TIMEOUT
+    def _dismiss(self, actor: Any, left: Any, timeout: float) -> None:
+        """Wait until a worker has left, and end its actor, unless ``end`` does it first."""
+        problem = None
         try:
-            ray.get(actor.leave.remote(), timeout=timeout)
+            ray.get(left, timeout=timeout)
         except ray.exceptions.RayError as error:  # it is gone, or takes too long: it goes either way
-            logger.warning("a worker on Ray did not leave in order: %s", error)
-        ray.kill(actor)
+            problem = error
+        with self._lock:
+            if self._leaving.pop(actor, None) is None:
+                return
+            if ray.is_initialized():  # or it would start anew
+                ray.kill(actor)
+        if problem is not None:
+            logger.warning("a worker on Ray did not leave in order: %s", problem)
