@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import warnings
 from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -96,8 +98,25 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
 
 
 def launch(workers: RayWorkers, config: Config | None = None) -> None:
-    workers.find_address()
+    workers.find_address(is_safe=True)
     workers.launch(Joining("cluster", (f"tls/{OWN}:5000",), make_fresh(), config or Config()))
+
+
+def test_machines_that_are_added_later_can_reach_the_driver(ray: Ray) -> None:
+    config, _ = RayWorkers(2).prepare(Config())
+    assert ray.addresses == [OWN]
+    assert config.listen == (f"tls/{OWN}:0",)
+
+
+def test_in_plain_text_the_driver_listens_on_the_network_only_if_it_must(ray: Ray, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sesame-5f2c")
+    secret.chmod(0o600)
+    plain = Config(secret_file=str(secret))
+    assert RayWorkers(2).prepare(plain)[0].listen == ("tcp/127.0.0.1:0",)
+    assert RayWorkers(2).prepare(replace(plain, insecure_plaintext=True))[0].listen == (f"tcp/{OWN}:0",)
+    ray.addresses.append("10.0.0.6")
+    assert RayWorkers(2).prepare(plain)[0].listen == (f"tcp/{OWN}:0",)  # which is refused
 
 
 def dismissals() -> list[threading.Thread]:

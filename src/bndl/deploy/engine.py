@@ -48,10 +48,8 @@ class Engine(ABC):
         Raises:
             InvalidOption: a file of credentials cannot be read.
         """
-        found = find_credentials(config)
-        address = self.find_address()
-        if found is None:
-            found = make_fresh()
+        found = find_credentials(config) or make_fresh()
+        address = self.find_address(is_safe=found.has_tls or config.insecure_plaintext)
         if not config.listen:
             config = replace(config, listen=(str(Endpoint("tls" if found.has_tls else "tcp", address, 0)),))
         self._config = config
@@ -68,8 +66,13 @@ class Engine(ABC):
         self.end()
 
     @abstractmethod
-    def find_address(self) -> str:
-        """The address of this machine as those of the engine see it; one of loopback if they are all this one."""
+    def find_address(self, *, is_safe: bool) -> str:
+        """The address of this machine as those of the engine see it, on which the driver is to listen.
+
+        Args:
+            is_safe: whether it may be one of the network as long as the engine has no other machine. If not, it is one
+                of loopback then, and machines that come later cannot join.
+        """
 
     @abstractmethod
     def launch(self, joining: Joining) -> None:

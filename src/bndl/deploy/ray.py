@@ -7,7 +7,6 @@ a placement group, because what a group has reserved can only be given back as a
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import threading
 from dataclasses import replace
@@ -79,16 +78,14 @@ class RayWorkers(Engine):
         #: Those that are finishing, each with the thread that waits for it.
         self._leaving: dict[Any, threading.Thread] = {}
 
-    def find_address(self) -> str:
-        """The address of this machine in Ray's cluster; of loopback if Ray has no other machine."""
+    def find_address(self, *, is_safe: bool) -> str:
+        """The address of this machine in Ray's cluster; of loopback if it is not safe and Ray has no other machine."""
         if not ray.is_initialized():
             ray.init(address=self._address, log_to_driver=False, logging_level=logging.WARNING)
             self._is_ours = True
         own = str(ray.util.get_node_ip_address())
         others = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]} - {own}
-        if not others or ipaddress.ip_address(own).is_loopback:
-            return "127.0.0.1"
-        return own
+        return own if others or is_safe else "127.0.0.1"
 
     def launch(self, joining: Joining) -> None:
         """Have Ray start the workers."""
