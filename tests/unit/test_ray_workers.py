@@ -153,6 +153,21 @@ def test_the_end_does_not_wait_for_workers_that_are_leaving_and_ray_stays_down(
     assert caplog.text == ""
 
 
+def test_it_is_told_why_workers_do_not_run(ray: Ray, caplog: pytest.LogCaptureFixture) -> None:
+    workers = RayWorkers(4)
+    launch(workers)
+    given_up, not_started, lost, healthy = ray.actors
+    given_up.calls["watch"].set_result("it has no memory")
+    not_started.calls["watch"].set_exception(exceptions.RayActorError(error_msg="it cannot listen"))
+    for reason in ("it has no memory", "it cannot listen"):
+        assert caplog.text.count(f"a worker on Ray does not run: {reason}") == 1
+    caplog.clear()
+    lost.calls["watch"].set_exception(exceptions.ActorUnavailableError("its machine is gone", None))
+    workers.end()
+    assert healthy.calls["watch"].done()
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     ("cores", "set_to", "threads"),
     [(1, 0, 1), (4.0, 0, 4), (2.5, 0, 2), (0.5, 0, 1), (0, 0, 1), (4, 3, 3)],

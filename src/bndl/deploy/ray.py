@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import ray
@@ -39,6 +41,12 @@ class _Node:
         """Let the worker finish what it runs, and end."""
         self._host.drain()
 
+    def watch(self) -> str:
+        """Why the worker was given up. Returns when it was."""
+        while not self._host.gave_up.wait(_TIMEOUT):
+            pass
+        return str(self._host.failure)
+
 
 class RayWorkers(Engine):
     """Runs workers as actors of Ray. For ``bndl.connect(deploy=...)``.
@@ -67,6 +75,7 @@ class RayWorkers(Engine):
             "num_gpus": gpus,
             "memory": memory or None,
             "max_restarts": -1,
+            "max_concurrency": 2,  # it is watched all the time, also when it leaves
             "scheduling_strategy": "SPREAD",
         }
         self._address = address
@@ -134,7 +143,18 @@ class RayWorkers(Engine):
 
     def _add(self, count: int) -> None:
         kind = ray.remote(_Node).options(**self._options)
-        self._actors += [kind.remote(self._joining) for _ in range(count)]
+        for _ in range(count):
+            actor = kind.remote(self._joining)
+            self._actors.append(actor)
+            actor.watch.remote().future().add_done_callback(partial(self._report, actor))
+
+    def _report(self, actor: Any, watched: Future[str]) -> None:
+        """A worker is no more. Called in a thread of Ray, which must not wait for a lock."""
+        error = watched.exception()
+        if isinstance(error, ray.exceptions.ActorUnavailableError):  # its machine is lost, and Ray starts it elsewhere
+            return
+        if actor in self._actors:  # or we ended it
+            logger.warning("a worker on Ray does not run: %s", error or watched.result(timeout=0))
 
     def _dismiss(self, actor: Any, left: Any, timeout: float) -> None:
         """Wait until a worker has left, and end its actor, unless ``end`` does it first."""
