@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from bndl.errors import InvalidOption
 
-__all__ = ["Config"]
+__all__ = ["Config", "check_name"]
 
 MEBIBYTE = 1 << 20
 
@@ -83,3 +83,17 @@ class Config:
         for name in ("lease", "concurrency"):
             if not getattr(self, name):
                 raise InvalidOption(f"{name} must be more than 0; leave it out for the default")
+        if self.cluster:
+            check_name("cluster", self.cluster)
+
+
+def check_name(what: str, name: str) -> None:
+    """Check that a name can be a chunk of a key: zenoh gives a meaning to some characters.
+
+    ``*`` does not match a chunk that begins with ``@``.
+
+    Raises:
+        InvalidOption: it cannot.
+    """
+    if not name or not name.isprintable() or name.startswith("@") or any(mark in name for mark in "/*$?#"):
+        raise InvalidOption(f"{name!r} cannot name a {what}: use printable characters but / * $ ? #, and no @ in front")

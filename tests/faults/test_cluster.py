@@ -81,6 +81,29 @@ def test_it_joins_and_is_used_by_its_fresh_secret_which_goes_with_it(shared: Sha
     assert not Path(shared.secret_file).exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="how terminals end differs")
+@pytest.mark.parametrize("command", ["worker --workers 1", "router"])
+def test_it_ends_with_its_terminal_and_leaves_no_secret(tmp_path: Path, command: str) -> None:
+    terminal, inside = os.openpty()
+    code = f"import os; os.login_tty(0); os.execv({BNDL!r}, {['bndl', *command.split()]!r})"
+    streams = {"stdin": inside, "stdout": inside, "stderr": inside}
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, **streams)  # type: ignore[call-overload]
+    os.close(inside)
+    try:
+        with os.fdopen(terminal, "rb", buffering=0) as screen:
+            text = b""
+            while b"to use it: " not in text:
+                text += screen.read(1 << 10)
+            secret_file = Path(text.split(b"--secret-file ")[1].split()[0].decode())
+            assert secret_file.exists()
+        process.wait(TIMEOUT)
+    finally:
+        process.kill()
+        process.wait(TIMEOUT)
+    assert not secret_file.exists()
+
+
 def test_several_drivers_share_it_and_do_not_disturb_each_other(shared: Shared) -> None:
     with shared.connect() as one, shared.connect(workers=1) as other:
         assert (one.await_workers(3), other.await_workers(3)) == (3, 3)

@@ -27,16 +27,15 @@ LOOPBACK = ("tcp/127.0.0.1:0",)
 class Here(Engine):
     """An engine whose only machine is this one."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self) -> None:
         super().__init__(1)
-        self._home = home
         self._host: WorkerHost | None = None
 
-    def find_address(self) -> str:
+    def find_address(self, *, is_safe: bool) -> str:  # noqa: ARG002 - there is no other machine
         return "127.0.0.1"
 
     def launch(self, joining: Joining) -> None:
-        self._host = joining.run(1, "127.0.0.1", self._home)
+        self._host = joining.run(1, "127.0.0.1")
 
     def end(self) -> None:
         if self._host is not None:
@@ -63,15 +62,15 @@ def processes_of(ctx: bndl.Context) -> set[int]:
     return {worker.execute(os.getpid).result(TIMEOUT) for worker in ctx.workers}
 
 
-def test_it_joins_the_cluster_of_its_seeds(stack: ExitStack, tmp_path: Path, secret_file: str) -> None:
+def test_it_joins_the_cluster_of_its_seeds(stack: ExitStack, secret_file: str) -> None:
     host = WorkerHost(1, bndl.Config(listen=LOOPBACK), Credentials(Path(secret_file).read_text()))
     stack.callback(host.stop)
     host.start()
-    ctx = stack.enter_context(bndl.connect(seeds=host.addresses, secret_file=secret_file, deploy=Here(tmp_path)))
+    ctx = stack.enter_context(bndl.connect(seeds=host.addresses, secret_file=secret_file, deploy=Here()))
     assert len(processes_of(ctx)) == 2
 
 
-def test_in_no_mesh_the_workers_know_the_routers(stack: ExitStack, tmp_path: Path, secret_file: str) -> None:
+def test_in_no_mesh_the_workers_know_the_routers(stack: ExitStack, secret_file: str) -> None:
     router = MeetingPoint(
         credentials=Credentials(Path(secret_file).read_text()),
         listen=LOOPBACK,
@@ -84,12 +83,10 @@ def test_in_no_mesh_the_workers_know_the_routers(stack: ExitStack, tmp_path: Pat
     )
     stack.callback(router.close)
     seeds = router.start()
-    ctx = stack.enter_context(
-        bndl.connect(seeds=seeds, secret_file=secret_file, mesh=False, workers=1, deploy=Here(tmp_path))
-    )
+    ctx = stack.enter_context(bndl.connect(seeds=seeds, secret_file=secret_file, mesh=False, workers=1, deploy=Here()))
     assert len(processes_of(ctx)) == 2
 
 
-def test_it_needs_the_secret_of_that_cluster(tmp_path: Path) -> None:
+def test_it_needs_the_secret_of_that_cluster() -> None:
     with pytest.raises(InvalidOption, match="joining a cluster takes its secret"):
-        bndl.connect(seeds=["tcp/127.0.0.1:1"], deploy=Here(tmp_path))
+        bndl.connect(seeds=["tcp/127.0.0.1:1"], deploy=Here())

@@ -13,6 +13,7 @@ import pytest
 
 import bndl
 from bndl.cli.demo import make_job
+from bndl.deploy.joining import Joining, make_fresh
 from bndl.errors import InvalidOption
 
 with warnings.catch_warnings():
@@ -63,7 +64,7 @@ def test_workers_run_on_ray_are_spread_and_are_given_back(engine: Any) -> None:
     with bndl.connect(deploy=bndl.deploy.RayWorkers(3)) as ctx:
         assert ctx.await_workers(3, stable_timeout=TIMEOUT) == 3
         assert ctx.await_workers() == 3
-        assert all(address.startswith("tls/127.0.0.1:") for worker in ctx.workers for address in worker.addresses)
+        assert all(address.startswith("tls/") for worker in ctx.workers for address in worker.addresses)
         assert len({worker.execute(node_of_ray).result(TIMEOUT) for worker in ctx.workers}) == 3
         wait_for("no free core", lambda: free_cores() == 0)
         processes = [psutil.Process(worker.pid) for worker in ctx.workers]
@@ -88,12 +89,26 @@ def test_there_can_be_more_and_fewer_workers_while_it_runs() -> None:
         assert list(results) == [number * number for number in range(1, 400)]
 
 
+@pytest.mark.usefixtures("engine")
+def test_why_a_worker_does_not_start_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    workers = bndl.deploy.RayWorkers(1)
+    try:
+        workers.find_address(is_safe=True)
+        workers.launch(Joining("a/b", ("tls/127.0.0.1:5000",), make_fresh(), bndl.Config()))
+        wait_for("the reason", lambda: "a worker on Ray does not run" in caplog.text)
+        assert "'a/b' cannot name a cluster" in caplog.text
+    finally:
+        workers.end()
+
+
 def slow_square(number: int) -> int:
     time.sleep(0.03)
     return number * number
 
 
-def test_the_census_is_the_same_with_a_node_of_ray_removed_halfway(engine: Any) -> None:
+def test_the_census_is_the_same_with_a_node_of_ray_removed_halfway(
+    engine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     files = [module.__file__ for module in (logging, psutil, pytest, bndl) if module.__file__] * 100
     with bndl.connect(workers=2) as ctx:
         expected = ctx.run(make_job(files, parts=8, top=10))
@@ -107,6 +122,7 @@ def test_the_census_is_the_same_with_a_node_of_ray_removed_halfway(engine: Any) 
         engine.remove_node(node)
         for _ in tasks:
             pass
+        assert "on Ray" not in caplog.text  # it starts them elsewhere
         assert [task.result for task in job.stages[-1].tasks] == expected
 
 

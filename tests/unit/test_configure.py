@@ -112,6 +112,7 @@ def test_paths_in_a_file_are_seen_from_its_folder(places: Places) -> None:
         ("\nlease = -1.0\n", 2, "lease must not be negative"),
         ("\nconcurrency = 0\n", 2, "concurrency must be more than 0"),
         ("lease = nan\n", 1, "lease must not be negative"),
+        ('cluster = "a/b"\n', 1, "'a/b' cannot name a cluster"),
     ],
 )
 def test_a_mistake_in_a_file_is_told_with_its_line(places: Places, text: str, line: int, message: str) -> None:
@@ -137,6 +138,7 @@ def test_a_file_that_is_no_toml_is_told(places: Places) -> None:
         ("BNDL_WORKERS", "1.5", "workers must be a whole number"),
         ("BNDL_INSECURE_PLAINTEXT", "perhaps", "must be true or false"),
         ("BNDL_LEASE", "0", "lease must be more than 0"),
+        ("BNDL_CLUSTER", "a#b", "'a#b' cannot name a cluster"),
     ],
 )
 def test_a_mistake_in_a_variable_is_told_with_its_name(places: Places, variable: str, text: str, message: str) -> None:

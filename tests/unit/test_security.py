@@ -45,7 +45,9 @@ def test_loopback_may_be_listened_on(text: str) -> None:
     check_listen([text], tls=False, insecure_plaintext=False)
 
 
-@pytest.mark.parametrize("text", ["tcp/0.0.0.0:0", "tcp/[::]:0", "tcp/192.0.2.1:1", "tcp/no.such.host.invalid:1"])
+@pytest.mark.parametrize(
+    "text", ["tcp/0.0.0.0:0", "tcp/[::]:0", "tcp/192.0.2.1:1", "tcp/no.such.host.invalid:1", "tcp/a..b:1"]
+)
 def test_the_network_takes_tls_or_an_explicit_wish(text: str) -> None:
     for tls in (False, True):
         with pytest.raises(InvalidOption, match="--insecure-plaintext"):
@@ -142,7 +144,9 @@ def test_cluster_init_makes_private_files_that_a_node_can_use(tmp_path: Path) ->
     b = require_credentials(Config(credentials=str(folder / "b")))
     assert a.has_tls
     assert a.secret == b.secret == (folder / "secret").read_text().strip()
-    assert Path(a.certificate).read_bytes() != Path(b.certificate).read_bytes()
+    assert a.certificate != b.certificate
+    assert a.key == (folder / "a" / "node.key").read_text()
+    assert a.key[40:80] not in repr(a)
     assert sorted(path.name for path in (folder / "a").iterdir()) == ["ca.pem", "node.key", "node.pem", "secret"]
 
 
@@ -164,7 +168,7 @@ def test_cluster_add_makes_credentials_of_the_same_cluster(tmp_path: Path) -> No
     assert late is not None
     assert node is not None
     assert late.secret == node.secret
-    assert Path(late.authority).read_bytes() == Path(node.authority).read_bytes()
+    assert late.authority == node.authority
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "-x", ".hidden"])
@@ -172,6 +176,44 @@ def test_a_name_that_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidOption, match="cannot be the name of a folder"):
         run("init", str(tmp_path / "new"), f"--host={name}")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--host", "a", "--host", "a"], "'a' is named 2 times"),
+        (["--host", "a", "--host", "b" * 65], "too long for a certificate"),
+        (["--host", "secret"], "is the name of a file"),
+        (["--days", "9999999"], "cannot be valid for 9999999 days"),
+        (["--days", "99999999999"], "cannot be valid for 99999999999 days"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_written(tmp_path: Path, options: list[str], message: str) -> None:
+    folder = tmp_path / "new"
+    with pytest.raises(InvalidOption, match=message):
+        run("init", str(folder), *options)
+    assert not folder.exists()
+    run("init", str(folder), "--host", "a")
+    assert (folder / "a" / "node.key").is_file()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidOption, match="name a new folder"):
+        run("init", str(tmp_path / "file"))
+
+
+def test_what_is_damaged_or_missing_is_told_before_anything_is_added(tmp_path: Path) -> None:
+    run("init", str(tmp_path))
+    (tmp_path / "secret").rename(tmp_path / "elsewhere")
+    with pytest.raises(InvalidOption, match="secret' cannot be read"):
+        run("add", str(tmp_path), "late")
+    (tmp_path / "elsewhere").rename(tmp_path / "secret")
+    (tmp_path / "ca.key").write_bytes(b"hunter2")
+    with pytest.raises(InvalidOption, match=r"ca\.key in .* is damaged") as raised:
+        run("add", str(tmp_path), "late")
+    assert "hunter2" not in str(raised.value)
+    assert not (tmp_path / "late").exists()
 
 
 def test_a_certificate_is_signed_by_the_authority_and_signs_nothing_itself() -> None:

@@ -185,7 +185,7 @@ def worker(  # noqa: PLR0913 - typer makes an option of each
     mesh: Mesh = None,
     insecure_plaintext: InsecurePlaintext = None,
 ) -> None:
-    """Run workers on this machine for a cluster, until SIGTERM or Ctrl-C: then they finish what they run, and leave.
+    """Run workers for a cluster until SIGTERM, Ctrl-C or the end of the terminal: they finish what they run, and leave.
 
     A second Ctrl-C ends them at once.
     """
@@ -216,7 +216,7 @@ def router(
     cluster: ClusterName = None,
     insecure_plaintext: InsecurePlaintext = None,
 ) -> None:
-    """Run a router, through which nodes with --no-mesh reach each other, until SIGTERM or Ctrl-C.
+    """Run a router for nodes with --no-mesh, until SIGTERM, Ctrl-C or the end of the terminal.
 
     Seeds are other routers.
     """

@@ -6,9 +6,7 @@ import contextlib
 import threading
 from collections.abc import Mapping
 
-import typer
-
-from bndl.cli.serving import INTERVAL, begin, describe_credentials, end_on_signals, secret_file
+from bndl.cli.serving import INTERVAL, begin, describe_credentials, end_on_signals, say, secret_file
 from bndl.net.endpoints import loopback
 from bndl.net.meeting import MeetingPoint
 from bndl.net.session import Role
@@ -43,9 +41,9 @@ def run_router(arguments: Mapping[str, object]) -> None:
         end_on_signals(leave)
         addresses = router.start()
         options = describe_credentials(config, stack.enter_context(secret_file(config, credentials)))
-        typer.echo(f"listening on {' '.join(addresses)}")
-        typer.echo(f"another router: bndl router --seeds {addresses[0]} {options}")
-        typer.echo(f"to join: bndl worker --no-mesh --seeds {addresses[0]} {options}")
-        typer.echo(f"to use it: bndl shell --no-mesh --seeds {addresses[0]} {options}")
+        say(f"listening on {' '.join(addresses)}")
+        say(f"another router: bndl router --seeds {addresses[0]} {options}")
+        say(f"to join: bndl worker --no-mesh --seeds {addresses[0]} {options}")
+        say(f"to use it: bndl shell --no-mesh --seeds {addresses[0]} {options}")
         while not leave.wait(INTERVAL):
             pass

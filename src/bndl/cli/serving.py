@@ -12,11 +12,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import typer
+
 from bndl.config import Config
 from bndl.configure import configure
 from bndl.net.credentials import Credentials, find_credentials, require_credentials
 
-__all__ = ["INTERVAL", "begin", "describe_credentials", "end_on_signals", "secret_file"]
+__all__ = ["INTERVAL", "begin", "describe_credentials", "end_on_signals", "say", "secret_file"]
 
 #: Seconds between looks at whether to end. Signals are handled between two of them.
 INTERVAL = 0.1
@@ -37,7 +39,7 @@ def begin(arguments: Mapping[str, object]) -> tuple[Config, Credentials]:
 
 
 def end_on_signals(leave: threading.Event) -> None:
-    """Set the event on SIGTERM and Ctrl-C; a second Ctrl-C interrupts."""
+    """Set the event on SIGTERM, on the end of the terminal and on Ctrl-C; a second Ctrl-C interrupts."""
 
     def handle(number: int, _frame: object) -> None:
         if leave.is_set() and number == signal.SIGINT:
@@ -46,6 +48,15 @@ def end_on_signals(leave: threading.Event) -> None:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+    # Under nohup it is ignored, and stays so.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, handle)
+
+
+def say(text: str) -> None:
+    """Write a line, unless the terminal is gone: that is no reason not to end in order."""
+    with contextlib.suppress(OSError):
+        typer.echo(text)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-import typer
-
-from bndl.cli.serving import INTERVAL, begin, describe_credentials, end_on_signals, secret_file
+from bndl.cli.serving import INTERVAL, begin, describe_credentials, end_on_signals, say, secret_file
 from bndl.cluster.host import WorkerHost
 from bndl.cluster.threads import count_cores
 from bndl.config import Config
@@ -42,19 +40,19 @@ def run_worker(arguments: Mapping[str, object]) -> None:
             if not said and host.are_there.is_set():
                 said = True
                 concurrency = f"{config.concurrency} tasks at a time in each"
-                typer.echo(f"{count} workers of cluster {host.cluster!r} are there, {concurrency}")
+                say(f"{count} workers of cluster {host.cluster!r} are there, {concurrency}")
             if not host.running and host.failure is not None:
                 raise host.failure
-        typer.echo("leaving: the workers finish what they run; Ctrl-C ends them at once")
+        say("leaving: the workers finish what they run; Ctrl-C ends them at once")
         host.drain()
 
 
 def _introduce(host: WorkerHost, config: Config, secret: Path | None) -> None:
     """Say how others join. The first line is for programs, too."""
     if not host.addresses:
-        typer.echo(f"joined through {' '.join(config.seeds)}")
+        say(f"joined through {' '.join(config.seeds)}")
         return
-    typer.echo(f"listening on {' '.join(host.addresses)}")
+    say(f"listening on {' '.join(host.addresses)}")
     options = describe_credentials(config, secret)
-    typer.echo(f"to join: bndl worker --seeds {host.addresses[0]} {options}")
-    typer.echo(f"to use it: bndl shell --seeds {host.addresses[0]} {options}")
+    say(f"to join: bndl worker --seeds {host.addresses[0]} {options}")
+    say(f"to use it: bndl shell --seeds {host.addresses[0]} {options}")

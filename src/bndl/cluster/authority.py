@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -48,7 +49,11 @@ class Authority:
         Raises:
             ValueError: it is none.
         """
-        key = serialization.load_pem_private_key(key_pem, None)
+        try:
+            key = serialization.load_pem_private_key(key_pem, None)
+        except (TypeError, UnsupportedAlgorithm) as error:
+            msg = "the key of the authority is encrypted, or of a kind that is not known here"
+            raise ValueError(msg) from error
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             msg = "the key of the authority is of another kind than bndl makes"
             raise ValueError(msg)  # noqa: TRY004 - what is in the file is wrong, not what the caller passed

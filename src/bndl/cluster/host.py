@@ -43,6 +43,7 @@ class WorkerHost:
         cluster: the name of the cluster.
         addresses: where other nodes can join, once it is started; none if it is in no mesh.
         failure: why a worker was given up, if one was.
+        gave_up: set once one was.
         are_there: set once all workers have joined the cluster.
     """
 
@@ -50,6 +51,7 @@ class WorkerHost:
         self.cluster = config.cluster or "default"
         self.addresses: tuple[str, ...] = ()
         self.failure: WorkerFailedToStart | None = None
+        self.gave_up = threading.Event()
         self.are_there = threading.Event()
         self._joined: set[str] = set()
         self._workers = workers
@@ -131,3 +133,4 @@ class WorkerHost:
         """A worker does not stay up."""
         logger.error("%s", error)
         self.failure = error
+        self.gave_up.set()

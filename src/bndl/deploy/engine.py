@@ -9,13 +9,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from pathlib import Path
 
 from bndl.config import Config
-from bndl.deploy.joining import Joining, PortableCredentials, make_fresh
+from bndl.deploy.joining import Joining, make_fresh
 from bndl.net.credentials import Credentials, find_credentials, require_credentials
 from bndl.net.endpoints import Endpoint
 
@@ -33,7 +31,6 @@ class Engine(ABC):
         self._wanted = workers
         self._config = Config()
         self._credentials: Credentials
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self._wanted}>"
@@ -52,11 +49,8 @@ class Engine(ABC):
         Raises:
             InvalidOption: a file of credentials cannot be read, or there are seeds and no credentials.
         """
-        found = require_credentials(config) if config.seeds else find_credentials(config)
-        address = self.find_address()
-        if found is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="bndl-", ignore_cleanup_errors=True)
-            found = make_fresh().unpack(Path(self._folder.name))
+        found = require_credentials(config) if config.seeds else find_credentials(config) or make_fresh()
+        address = self.find_address(is_safe=found.has_tls or config.insecure_plaintext)
         if not config.listen:
             config = replace(config, listen=(str(Endpoint("tls" if found.has_tls else "tcp", address, 0)),))
         self._config = config
@@ -66,17 +60,20 @@ class Engine(ABC):
     def start(self, cluster: str, seeds: tuple[str, ...]) -> None:
         """Have the workers started, without waiting for them."""
         config = replace(self._config, credentials="", secret_file="", workers=None)
-        self.launch(Joining(cluster, seeds, PortableCredentials.pack(self._credentials), config))
+        self.launch(Joining(cluster, seeds, self._credentials, config))
 
     def stop(self) -> None:
         """End all workers. Idempotent."""
         self.end()
-        if self._folder is not None:
-            self._folder.cleanup()
 
     @abstractmethod
-    def find_address(self) -> str:
-        """The address of this machine as those of the engine see it; one of loopback if they are all this one."""
+    def find_address(self, *, is_safe: bool) -> str:
+        """The address of this machine as those of the engine see it, on which the driver is to listen.
+
+        Args:
+            is_safe: whether it may be one of the network as long as the engine has no other machine. If not, it is one
+                of loopback then, and machines that come later cannot join.
+        """
 
     @abstractmethod
     def launch(self, joining: Joining) -> None:

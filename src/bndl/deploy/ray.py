@@ -7,11 +7,11 @@ a placement group, because what a group has reserved can only be given back as a
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import tempfile
 import threading
-from pathlib import Path
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import ray
@@ -35,12 +35,17 @@ class _Node:
     """A worker on a machine of Ray: what the actor is."""
 
     def __init__(self, joining: Joining) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="bndl-", ignore_cleanup_errors=True)
-        self._host = joining.run(1, ray.util.get_node_ip_address(), Path(self._folder.name))
+        self._host = joining.run(1, ray.util.get_node_ip_address())
 
     def leave(self) -> None:
         """Let the worker finish what it runs, and end."""
         self._host.drain()
+
+    def watch(self) -> str:
+        """Why the worker was given up. Returns when it was."""
+        while not self._host.gave_up.wait(_TIMEOUT):
+            pass
+        return str(self._host.failure)
 
 
 class RayWorkers(Engine):
@@ -64,11 +69,13 @@ class RayWorkers(Engine):
         if min(cores, memory, gpus) < 0:
             raise InvalidOption("cores, memory and gpus must not be negative; leave them out for the defaults")
         super().__init__(workers)
+        self._cores = max(int(cores), 1)
         self._options: dict[str, Any] = {
             "num_cpus": cores,
             "num_gpus": gpus,
             "memory": memory or None,
             "max_restarts": -1,
+            "max_concurrency": 2,  # it is watched all the time, also when it leaves
             "scheduling_strategy": "SPREAD",
         }
         self._address = address
@@ -77,22 +84,24 @@ class RayWorkers(Engine):
         self._lock = threading.Lock()
         self._joining: Joining | None = None
         self._actors: list[Any] = []
+        #: Those that are finishing, each with the thread that waits for it.
+        self._leaving: dict[Any, threading.Thread] = {}
 
-    def find_address(self) -> str:
-        """The address of this machine in Ray's cluster; of loopback if Ray has no other machine."""
+    def find_address(self, *, is_safe: bool) -> str:
+        """The address of this machine in Ray's cluster; of loopback if it is not safe and Ray has no other machine."""
         if not ray.is_initialized():
             ray.init(address=self._address, log_to_driver=False, logging_level=logging.WARNING)
             self._is_ours = True
         own = str(ray.util.get_node_ip_address())
         others = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]} - {own}
-        if not others or ipaddress.ip_address(own).is_loopback:
-            return "127.0.0.1"
-        return own
+        return own if others or is_safe else "127.0.0.1"
 
     def launch(self, joining: Joining) -> None:
         """Have Ray start the workers."""
+        # Each is the only one of its actor, so it would take all cores of the machine for its own.
+        config = replace(joining.config, library_threads=joining.config.library_threads or self._cores)
         with self._lock:
-            self._joining = joining
+            self._joining = replace(joining, config=config)
             self._add(self._wanted)
 
     def scale(self, workers: int) -> None:
@@ -108,33 +117,56 @@ class RayWorkers(Engine):
             self._wanted = workers
             if self._joining is None:
                 return
-            excess = self._actors[workers:]
+            timeout = self._joining.config.drain_timeout + _TIMEOUT
+            for actor in self._actors[workers:]:
+                arguments = (actor, actor.leave.remote(), timeout)
+                thread = threading.Thread(target=self._dismiss, args=arguments, name="bndl-dismiss", daemon=True)
+                self._leaving[actor] = thread
+                thread.start()
             del self._actors[workers:]
             self._add(workers - len(self._actors))
-        for actor in excess:
-            threading.Thread(target=self._dismiss, args=(actor,), name="bndl-dismiss", daemon=True).start()
 
     def end(self) -> None:
         """Have Ray end the workers. Idempotent."""
         with self._lock:
             actors, self._actors = self._actors, []
+            leaving, self._leaving = self._leaving, {}
             self._joining = None
         if ray.is_initialized():
-            for actor in actors:
+            for actor in (*actors, *leaving):
                 ray.kill(actor)
+            for thread in leaving.values():  # they use Ray, which would start anew if it had ended
+                thread.join(_TIMEOUT)
             if self._is_ours:
                 self._is_ours = False
                 ray.shutdown()
 
     def _add(self, count: int) -> None:
         kind = ray.remote(_Node).options(**self._options)
-        self._actors += [kind.remote(self._joining) for _ in range(count)]
+        for _ in range(count):
+            actor = kind.remote(self._joining)
+            self._actors.append(actor)
+            actor.watch.remote().future().add_done_callback(partial(self._report, actor))
 
-    def _dismiss(self, actor: Any) -> None:
-        joining = self._joining
-        timeout = (joining.config.drain_timeout if joining is not None else 0.0) + _TIMEOUT
+    def _report(self, actor: Any, watched: Future[str]) -> None:
+        """A worker is no more. Called in a thread of Ray, which must not wait for a lock."""
+        error = watched.exception()
+        if isinstance(error, ray.exceptions.ActorUnavailableError):  # its machine is lost, and Ray starts it elsewhere
+            return
+        if actor in self._actors:  # or we ended it
+            logger.warning("a worker on Ray does not run: %s", error or watched.result(timeout=0))
+
+    def _dismiss(self, actor: Any, left: Any, timeout: float) -> None:
+        """Wait until a worker has left, and end its actor, unless ``end`` does it first."""
+        problem = None
         try:
-            ray.get(actor.leave.remote(), timeout=timeout)
+            ray.get(left, timeout=timeout)
         except ray.exceptions.RayError as error:  # it is gone, or takes too long: it goes either way
-            logger.warning("a worker on Ray did not leave in order: %s", error)
-        ray.kill(actor)
+            problem = error
+        with self._lock:
+            if self._leaving.pop(actor, None) is None:
+                return
+            if ray.is_initialized():  # or it would start anew
+                ray.kill(actor)
+        if problem is not None:
+            logger.warning("a worker on Ray did not leave in order: %s", problem)

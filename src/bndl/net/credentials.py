@@ -26,19 +26,21 @@ SECRET = "secret"  # noqa: S105 - the name of a file
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a node shows to the others.
+    """What a node shows to the others. Nothing of it is in the repr.
+
+    It has what is in the files and not their names, so it can be sent to where these are not.
 
     Attributes:
-        secret: the same for all nodes of a cluster. It is not in the repr.
-        authority: the file with the certificate of who signs certificates of nodes; empty for no TLS.
-        certificate: the file with this node's own.
-        key: the file with the private key of that.
+        secret: the same for all nodes of a cluster.
+        authority: the certificate of who signs certificates of nodes, as PEM; empty for no TLS.
+        certificate: this node's own.
+        key: the private key of that.
     """
 
     secret: str = field(repr=False)
-    authority: str = ""
-    certificate: str = ""
-    key: str = ""
+    authority: str = field(default="", repr=False)
+    certificate: str = field(default="", repr=False)
+    key: str = field(default="", repr=False)
 
     @property
     def has_tls(self) -> bool:
@@ -66,9 +68,7 @@ def find_credentials(config: Config) -> Credentials | None:
             raise InvalidOption(text)
     _warn_if_shared(folder / KEY)
     secret = _read_secret(Path(config.secret_file) if config.secret_file else folder / SECRET)
-    # Absolute, because worker processes may be in another folder.
-    paths = (str((folder / name).absolute()) for name in (AUTHORITY, CERTIFICATE, KEY))
-    return Credentials(secret, *paths)
+    return Credentials(secret, *(_read_pem(folder / name) for name in (AUTHORITY, CERTIFICATE, KEY)))
 
 
 def require_credentials(config: Config) -> Credentials:
@@ -104,6 +104,15 @@ def _read_secret(path: Path) -> str:
     if not secret:
         raise InvalidOption(f"the secret file {str(path)!r} is empty; name the cluster's secret file.")
     return secret
+
+
+def _read_pem(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        text = f"{str(path)!r} cannot be read ({reason}); take it from where `bndl cluster init` made it."
+        raise InvalidOption(text) from None  # as with the secret
 
 
 def _warn_if_shared(path: Path) -> None:

@@ -55,7 +55,7 @@ class Endpoint:
             pass
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):  # nobody has that name, or nobody can
             return False
         return bool(found) and all(ipaddress.ip_address(each[4][0]).is_loopback for each in found)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import zenoh
 
+from bndl.config import check_name
 from bndl.errors import ClusterError
 from bndl.net.complaints import explain_no_router
 from bndl.net.credentials import Credentials
@@ -41,7 +42,7 @@ class MeetingPoint:
         role: a router passes on what nodes send each other. A client only watches: it does not listen.
 
     Raises:
-        InvalidOption: if an endpoint or the secret cannot be used.
+        InvalidOption: if the cluster, an endpoint or the secret cannot be used.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class MeetingPoint:
         on_joined: Callable[[str], None],
         role: Role = Role.PEER,
     ) -> None:
+        check_name("cluster", cluster)
         check_secret(credentials.secret)
         listen = () if role == Role.CLIENT else listen
         check_listen(listen, tls=credentials.has_tls, insecure_plaintext=insecure_plaintext)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import tempfile
@@ -155,17 +156,22 @@ def _options(credentials: Credentials, listen: Sequence[str], seeds: Sequence[st
         "adminspace/permissions": {"read": True, "write": False},
     }
     if credentials.has_tls:
+        authority, certificate, key = map(_encode, (credentials.authority, credentials.certificate, credentials.key))
         options |= {
-            "transport/link/tls/root_ca_certificate": credentials.authority,
+            "transport/link/tls/root_ca_certificate_base64": authority,
             "transport/link/tls/enable_mtls": True,
-            "transport/link/tls/listen_certificate": credentials.certificate,
-            "transport/link/tls/listen_private_key": credentials.key,
-            "transport/link/tls/connect_certificate": credentials.certificate,
-            "transport/link/tls/connect_private_key": credentials.key,
+            "transport/link/tls/listen_certificate_base64": certificate,
+            "transport/link/tls/listen_private_key_base64": key,
+            "transport/link/tls/connect_certificate_base64": certificate,
+            "transport/link/tls/connect_private_key_base64": key,
             # What counts is who signed it. Addresses come and go, and the authority signs for one cluster only.
             "transport/link/tls/verify_name_on_connect": False,
         }
     return options
+
+
+def _encode(pem: str) -> str:
+    return base64.b64encode(pem.encode()).decode()
 
 
 def _strategy(listen: Sequence[str], seeds: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from typing import Any
 
 import zenoh
 
+from bndl.config import check_name
 from bndl.errors import ClusterError, InvalidOption
 from bndl.net.announced import Announced, Token
 from bndl.net.complaints import explain, explain_no_router
@@ -92,8 +93,8 @@ class ZenohFabric:
         insecure_plaintext: bool = False,
         role: Role = Role.PEER,
     ) -> None:
-        _check_key_chunk("node", name)
-        _check_key_chunk("cluster", cluster)
+        check_name("node", name)
+        check_name("cluster", cluster)
         check_secret(credentials.secret)
         if lease <= 0:
             raise InvalidOption(f"the lease must be more than 0 seconds, not {lease}; the default is 5.0")
@@ -198,7 +199,7 @@ class ZenohFabric:
             if publisher is not None:
                 publisher.put(frame)
             elif (session := self._session) is not None:
-                _check_key_chunk("node", to)
+                check_name("node", to)
                 session.put(self._key(to, "*"), frame, **_quality(bulk=bulk))
         except zenoh.ZError:
             # The session was closed meanwhile: the frame is lost like any that is sent after it.
@@ -346,12 +347,6 @@ def _check_not_forked() -> None:
             ' fork, as multiprocessing.get_context("spawn") does, and connect in it.'
         )
     _used_in.add(os.getpid())
-
-
-def _check_key_chunk(what: str, name: str) -> None:
-    """Zenoh gives a meaning to some characters, and ``*`` does not match a chunk that begins with ``@``."""
-    if not name or not name.isprintable() or name.startswith("@") or any(mark in name for mark in "/*$?#"):
-        raise InvalidOption(f"{name!r} cannot name a {what}: use printable characters but / * $ ? #, and no @ in front")
 
 
 @atexit.register
