@@ -22,7 +22,7 @@ demo: $(VENV)/.installed ## a census of the Python code on this machine; ARGS="-
 	$(BIN)/bndl demo $(ARGS)
 
 test: $(VENV)/.installed-dev $(VENV)/.iproute $(VENV)/.browser ## all tests; ARGS="tests/unit -x" goes to pytest
-	$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: $(VENV)/.installed-dev ## thousands of simulated clusters with faults, longer runs of the state machines, a worker held for a minute
 	BNDL_SIM_SEEDS=0-4999 HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/sim tests/stateful $(ARGS)

@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # No deadline per example: on a busy machine it fails tests for being slow, and pytest-timeout finds those that hang.
@@ -9,3 +10,8 @@ from hypothesis import settings
 settings.register_profile("bndl", deadline=None, print_blob=True)
 settings.register_profile("long", settings.get_profile("bndl"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "bndl"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of slow tests first, so that no long one is left alone at the end, when all others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
