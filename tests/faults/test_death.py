@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 import bndl
+from bndl.cluster.memory import MemoryWatch
 from bndl.config import Config
 from bndl.errors import DeathCertificate, TaskFailed, WorkerFailedToStart, WorkerLost
 
@@ -221,13 +222,24 @@ def small_group() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
-def test_the_kernel_ends_a_worker_for_want_of_memory(ctx: bndl.Context, small_group: Path) -> None:
+def test_the_kernel_ends_a_worker_for_want_of_memory(
+    ctx: bndl.Context, small_group: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     members = str(small_group / "cgroup.procs")
+    look = MemoryWatch.look
+
+    def look_and_tell(watch: MemoryWatch) -> None:
+        look(watch)
+        if small_group.name in str(watch._groups):  # noqa: SLF001 - that it was looked at in there is what is waited for
+            (tmp_path / str(watch._pid)).touch()  # noqa: SLF001
+
+    monkeypatch.setattr(MemoryWatch, "look", look_and_tell)
 
     def take_too_much(_: object) -> int:
         with open(members, "w") as file:  # noqa: PTH123 - travels by value
             file.write(str(os.getpid()))
-        time.sleep(1.2)  # until its memory is looked at again
+        while not (tmp_path / str(os.getpid())).exists():
+            time.sleep(0.01)
         taken = [b"x" * (1 << 20) for _ in range(400)]
         return len(taken)
 
@@ -256,7 +268,7 @@ def test_the_kernel_says_what_a_worker_took_at_most(tmp_path: Path) -> None:
         "        certificate = error.__cause__.certificate\n"
         "        print(certificate.exit_code, certificate.peak_bytes >> 20)\n"
     )
-    command = ["/bin/sh", "-c", '"$@"; exit $?', "sh", sys.executable, program]
+    command = ["/bin/sh", "-c", '"$@"; exit $?', "sh", sys.executable, str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
     code, peak = map(int, done.stdout.split())
     assert code == 3

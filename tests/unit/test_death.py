@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -263,6 +264,22 @@ def test_memory_is_measured_and_the_peak_is_kept(tmp_path: Path) -> None:
     watch.peak_bytes = 1 << 50
     watch.look()
     assert watch.peak_bytes == 1 << 50
+
+
+def test_a_process_that_is_ending_is_in_its_groups_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = System(tmp_path, "0::/job\n")
+    system.write("sys/fs/cgroup/job/memory.events", "oom_kill 0\n")
+    system.write("sys/fs/cgroup/memory.events", "oom_kill 0\n")
+    watch = system.watch()
+    system.write("sys/fs/cgroup/job/memory.events", "oom_kill 1\n")
+    # A zombie takes nothing, and the system says that it is in the outermost group.
+    system.write(f"proc/{os.getpid()}/cgroup", "0::/\n")
+    monkeypatch.setattr("psutil.Process.memory_info", lambda _: SimpleNamespace(rss=0))
+    watch.look()
+    assert watch.judge_oom(ended=0.0).startswith(
+        "likely: oom_kill in /sys/fs/cgroup/job/memory.events rose from 0 to 1"
+    )
+    assert watch.last_bytes
 
 
 def test_a_process_that_is_gone_has_no_memory(tmp_path: Path) -> None:

@@ -56,21 +56,26 @@ class MemoryWatch:
 
     def look(self) -> None:
         """Look at it now."""
-        self._groups = _read_groups(self._pid, self._root) or self._groups
-        now = time.monotonic()
+        groups = _read_groups(self._pid, self._root)
+        resident = self._read_resident()
+        if not resident:  # it is ending, and is in none of its groups any more
+            return
+        now = self.measured = time.monotonic()
+        self.last_bytes = resident
+        self.peak_bytes = max(resident, self.peak_bytes or 0)
+        self._groups = groups or self._groups
         self._kills.append((now, read_oom_kills(self._groups, self._root)))
         while len(self._kills) > 1 and now - self._kills[1][0] > _DYING:
             self._kills.popleft()
+
+    def _read_resident(self) -> int:
+        """Its resident memory; 0 if it has just ended."""
         try:
             if self._process is None:
                 self._process = psutil.Process(self._pid)
-            resident = self._process.memory_info().rss
-        except psutil.Error:  # it has just ended
-            return
-        if resident:  # or it has just ended too
-            self.last_bytes = resident
-            self.measured = now
-            self.peak_bytes = max(resident, self.peak_bytes or 0)
+            return int(self._process.memory_info().rss)
+        except psutil.Error:
+            return 0
 
     def judge_oom(self, ended: float) -> str:
         """What the counts say of a process that was ended by SIGKILL at ``ended``, on the monotonic clock."""
