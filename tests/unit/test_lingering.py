@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
@@ -45,6 +46,15 @@ def test_other_sockets_are_left_alone(pair: tuple[socket.socket, socket.socket])
     assert stop_lingering() == 0
     assert lingers(pair[0]) == (1, 3)
     assert lingers(pair[1])[0] == 0
+
+
+def test_who_waits_for_other_sockets_goes_on_waiting(pair: tuple[socket.socket, socket.socket]) -> None:
+    socket.setdefaulttimeout(5.0)
+    try:
+        stop_lingering()
+    finally:
+        socket.setdefaulttimeout(None)
+    assert [os.get_blocking(each.fileno()) for each in pair] == [True, True]
 
 
 def test_a_socket_that_lingers_only_after_a_handshake_is_changed_then(

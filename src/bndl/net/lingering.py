@@ -10,6 +10,7 @@ that very option and value.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import stat
@@ -27,6 +28,7 @@ _OFF = struct.pack("ii", 0, 0)
 #: handshake; it gives up a connection that is not open after 10 s.
 _OPENING = 15.0
 
+_libc = ctypes.CDLL(None)
 _lock = threading.Lock()
 #: The inodes of the files that were looked at, by descriptor, and until when to look at them again.
 _seen: dict[int, tuple[int, float]] = {}
@@ -51,22 +53,28 @@ def _stop(descriptor: int, now: float) -> bool:
             inode, until = status.st_ino, now + _OPENING
         elif until <= now:
             return False
-        is_young, is_changed = False, False
-        if stat.S_ISSOCK(status.st_mode):
+        is_socket, is_changed = stat.S_ISSOCK(status.st_mode), False
+        if is_socket:
             # A duplicate, so that nothing happens to another file if zenoh closes the socket meanwhile.
-            with socket.socket(fileno=os.dup(descriptor)) as duplicate:
-                if duplicate.family in {socket.AF_INET, socket.AF_INET6}:
-                    is_changed = _change(duplicate)
-                    is_young = not is_changed
-        _seen[descriptor] = (inode, until if is_young else now)
+            duplicate = os.dup(descriptor)
+            try:
+                is_changed = _change(duplicate)
+            finally:
+                os.close(duplicate)
+        _seen[descriptor] = (inode, until if is_socket and not is_changed else now)
     except OSError:  # it was closed meanwhile
         return False
     return is_changed
 
 
-def _change(connection: socket.socket) -> bool:
-    """Have a socket closed at once if it lingers as zenoh's do. Returns whether it did."""
-    if connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_ZENOHS)) != _ZENOHS:
+def _change(descriptor: int) -> bool:
+    """Have a socket closed at once if it lingers as zenoh's do. Returns whether it did.
+
+    Not by an object of ``socket``: after ``socket.setdefaulttimeout``, making one for a descriptor lets nothing that
+    uses the connection wait any more, and the connections of the user's program are here, too.
+    """
+    found, size = ctypes.create_string_buffer(len(_ZENOHS)), ctypes.c_uint32(len(_ZENOHS))
+    option = (descriptor, socket.SOL_SOCKET, socket.SO_LINGER)
+    if _libc.getsockopt(*option, found, ctypes.byref(size)) != 0 or found.raw != _ZENOHS:
         return False
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _OFF)
-    return True
+    return bool(_libc.setsockopt(*option, _OFF, len(_OFF)) == 0)
