@@ -35,7 +35,7 @@ def test_the_first_is_the_node_until_it_is_gone(announced: Announced) -> None:
     assert announced.session_of(NAME) == "c"
     assert announced.remove(A) == []
     assert announced.remove(C) == [Left(NAME)]
-    assert announced.session_of(NAME) is None
+    assert announced.session_of(NAME) == ""
 
 
 def test_one_that_comes_again_is_the_last(announced: Announced) -> None:

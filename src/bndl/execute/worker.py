@@ -164,7 +164,8 @@ class Worker:
 
     def _make_tenancy(self, driver: str) -> Tenancy:
         def send(message: Message) -> None:
-            self.peers.send(driver, message)
+            if not tenancy.gone:  # or it would be for another driver of this name
+                self.peers.send(driver, message)
 
         def flush_lines(more: bool) -> None:  # noqa: FBT001 - the outbox's callback
             lines.flush(everything=not more)
@@ -174,7 +175,8 @@ class Worker:
             self._limit, now, send, lambda: self._call_later(LINES_DELAY, lines.flush_later), self._parts.pause
         )
         outbox = Outbox(now, send, flush_lines, lambda: self._call_later(OUTBOX_DELAY, outbox.flush))
-        return Tenancy(driver, self.name, self._border, lines, outbox)
+        tenancy = Tenancy(driver, self.name, self._border, lines, outbox)
+        return tenancy
 
     def _call_later(self, delay: float, callback: Callable[[], object]) -> None:
         """From any thread."""

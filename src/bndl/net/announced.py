@@ -50,7 +50,7 @@ class Token(NamedTuple):
 
 
 class Announced:
-    """The tokens that are there. Changed by one thread at a time, read by any.
+    """The tokens that are there. To be used by one thread at a time.
 
     Args:
         own: that of this node. It is no news, but another one with its name is.
@@ -84,10 +84,10 @@ class Announced:
         self._tokens[token.name] = left
         return [Left(token.name), Joined(token.name)] if token == tokens[0] else []
 
-    def session_of(self, name: str) -> str | None:
-        """The session of a node, or None if it is not there."""
+    def session_of(self, name: str) -> str:
+        """The session of a node, empty if it is not there."""
         tokens = self._tokens.get(name)
-        return tokens[0].session if tokens else None
+        return tokens[0].session if tokens else ""
 
     def _warn(self, first: Token, second: Token) -> None:
         is_own = second.name == self._own.name

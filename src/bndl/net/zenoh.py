@@ -21,7 +21,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import zenoh
 
@@ -60,6 +60,15 @@ _INTRODUCTION = 3.0
 _open_fabrics: weakref.WeakSet[ZenohFabric] = weakref.WeakSet()
 #: Processes, this one or those that it was forked from, in which zenoh has begun to work.
 _used_in: set[int] = set()
+
+
+class _News(NamedTuple):
+    """What happened to a node: it joined, it left, or it left and another one with its name joined."""
+
+    name: str
+    #: That of the node that is there now; empty if there is none.
+    session: str
+    events: Sequence[Joined | Left]
 
 
 class ZenohFabric:
@@ -119,13 +128,15 @@ class ZenohFabric:
         #: Held while the listener runs. Reentrant, because the listener may close the fabric.
         self._delivery = threading.RLock()
         self._closed = False
-        #: Guards changes of ``_announced`` and ``_publishers``.
-        self._lock = threading.Lock()
         self._own = Token(name, "")
         self._announced = Announced(self._own)
+        #: Guards what follows.
+        self._lock = threading.Lock()
+        #: The sessions of the nodes that are there, as far as was delivered.
+        self._sessions: dict[str, str] = {}
         self._publishers: dict[tuple[str, bool], zenoh.Publisher] = {}
         #: Nodes that left, and what came after that, until all frames that were there before are delivered.
-        self._in_line: deque[Joined | Left] = deque()
+        self._in_line: deque[_News] = deque()
         self._rejoiner = Rejoiner(self._introduce, rejoin_timeout, f"bndl-rejoin-{name}")
         #: Set when there is no use in looking for lost nodes any more.
         self._ending = threading.Event()
@@ -220,7 +231,7 @@ class ZenohFabric:
             self._delivery.release()
         with self._lock:
             session, self._session = self._session, None
-            self._announced = Announced(self._own)
+            self._sessions.clear()
             self._publishers.clear()
         self._ending.set()
         self._rejoiner.close(_CLOSE_TIMEOUT)
@@ -256,17 +267,17 @@ class ZenohFabric:
         rest, _, session = str(sample.key_expr).rpartition("/")
         sender = rest.rpartition("/")[2]
         if sender == _MARK and self._in_line:
-            self._deliver(self._in_line[0])
+            self._tell(self._in_line[0])
             self._in_line.popleft()  # not before, or what comes after it might overtake it
-        elif self._announced.session_of(sender) in (None, session):  # not of another one with this name
+        elif self._sessions.get(sender, session) == session:  # not of another one with this name
             self._deliver(Received(sender, sample.payload.to_bytes(), sample.priority == _BULK))
 
-    def _line_up(self, event: Joined | Left) -> None:
-        """Deliver an event after the frames that are here already: the last words of a node come before its end.
+    def _line_up(self, news: _News) -> None:
+        """Deliver news after the frames that are here already: the last words of a node come before its end.
 
         Frames and tokens are taken by different threads. So a mark to this node itself gets in line behind the frames.
         """
-        self._in_line.append(event)
+        self._in_line.append(news)
         session = self._session
         try:
             if session is not None:
@@ -278,24 +289,33 @@ class ZenohFabric:
     def _on_token(self, sample: zenoh.Sample) -> None:
         token = Token.parse(str(sample.key_expr))
         present = sample.kind == zenoh.SampleKind.PUT
-        with self._lock:
-            events = self._announced.add(token) if present else self._announced.remove(token)
-            if events:
-                # Not undeclared by call: that fails while another thread is blocked in ``put`` on the same object.
-                # Zenoh undeclares a publisher when its last reference goes.
-                self._publishers.pop((token.name, False), None)
-                self._publishers.pop((token.name, True), None)
+        events = self._announced.add(token) if present else self._announced.remove(token)
         if present:
             stop_lingering()
         if events and isinstance(events[-1], Joined):
             self._rejoiner.found(token.name)
         elif events:
             self._rejoiner.lost(token.name, token.addresses)
-        for event in events:
-            if isinstance(event, Left) or self._in_line:
-                self._line_up(event)
+        if events:
+            news = _News(token.name, self._announced.session_of(token.name), events)
+            if self._in_line or isinstance(events[0], Left):
+                self._line_up(news)
             else:
-                self._deliver(event)
+                self._tell(news)
+
+    def _tell(self, news: _News) -> None:
+        """Deliver news, and from here on talk to this session of the node."""
+        with self._lock:
+            if news.session:
+                self._sessions[news.name] = news.session
+            else:
+                self._sessions.pop(news.name, None)
+            # Not undeclared by call: that fails while another thread is blocked in ``put`` on the same object.
+            # Zenoh undeclares a publisher when its last reference goes.
+            self._publishers.pop((news.name, False), None)
+            self._publishers.pop((news.name, True), None)
+        for event in news.events:
+            self._deliver(event)
 
     def _deliver(self, event: FabricEvent) -> None:
         with self._delivery:
@@ -309,7 +329,7 @@ class ZenohFabric:
     def _publisher(self, to: str, *, bulk: bool) -> zenoh.Publisher | None:
         """A publisher for a known peer, kept until the peer leaves. None for others, so that none is kept for good."""
         with self._lock:
-            session = self._announced.session_of(to)
+            session = self._sessions.get(to)
             if self._session is None or session is None:
                 return None
             publisher = self._session.declare_publisher(self._key(to, session), **_quality(bulk=bulk))
