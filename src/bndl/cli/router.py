@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Mapping
 
-from bndl.cli.serving import INTERVAL, begin, describe_credentials, end_on_signals, say, secret_file
+from bndl.cli.serving import Leave, begin, describe_credentials, end_on_signals, say, secret_file
 from bndl.net.endpoints import loopback
 from bndl.net.meeting import MeetingPoint
 from bndl.net.session import Role
@@ -35,7 +34,7 @@ def run_router(arguments: Mapping[str, object]) -> None:
         on_joined=lambda _: None,
         role=Role.ROUTER,
     )
-    leave = threading.Event()
+    leave = Leave()
     with contextlib.ExitStack() as stack:
         stack.callback(router.close)
         end_on_signals(leave)
@@ -45,5 +44,5 @@ def run_router(arguments: Mapping[str, object]) -> None:
         say(f"another router: bndl router --seeds {addresses[0]} {options}")
         say(f"to join: bndl worker --no-mesh --seeds {addresses[0]} {options}")
         say(f"to use it: bndl shell --no-mesh --seeds {addresses[0]} {options}")
-        while not leave.wait(INTERVAL):
+        while not leave.wait():
             pass

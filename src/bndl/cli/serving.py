@@ -8,7 +8,7 @@ import os
 import shlex
 import signal
 import tempfile
-import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from bndl.config import Config
 from bndl.configure import configure
 from bndl.net.credentials import Credentials, find_credentials, require_credentials
 
-__all__ = ["INTERVAL", "begin", "describe_credentials", "end_on_signals", "say", "secret_file"]
+__all__ = ["Leave", "begin", "describe_credentials", "end_on_signals", "say", "secret_file"]
 
 #: Seconds between looks at whether to end. Signals are handled between two of them.
-INTERVAL = 0.1
+_INTERVAL = 0.1
 
 
 def begin(arguments: Mapping[str, object]) -> tuple[Config, Credentials]:
@@ -38,13 +38,26 @@ def begin(arguments: Mapping[str, object]) -> tuple[Config, Credentials]:
     return config, require_credentials(config)
 
 
-def end_on_signals(leave: threading.Event) -> None:
-    """Set the event on SIGTERM, on the end of the terminal and on Ctrl-C; a second Ctrl-C interrupts."""
+class Leave:
+    """Whether to leave. Without a lock: a signal may come while the thread that it comes to has that."""
+
+    def __init__(self) -> None:
+        self.is_wanted = False
+
+    def wait(self) -> bool:
+        """Wait a moment, and tell whether to leave."""
+        if not self.is_wanted:
+            time.sleep(_INTERVAL)
+        return self.is_wanted
+
+
+def end_on_signals(leave: Leave) -> None:
+    """Have us leave on SIGTERM, on the end of the terminal and on Ctrl-C; a second Ctrl-C interrupts."""
 
     def handle(number: int, _frame: object) -> None:
-        if leave.is_set() and number == signal.SIGINT:
+        if leave.is_wanted and number == signal.SIGINT:
             raise KeyboardInterrupt
-        leave.set()
+        leave.is_wanted = True
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from bndl.cli.serving import INTERVAL, begin, describe_credentials, end_on_signals, say, secret_file
+from bndl.cli.serving import Leave, begin, describe_credentials, end_on_signals, say, secret_file
 from bndl.cluster.host import WorkerHost
 from bndl.cluster.threads import count_cores
 from bndl.config import Config
@@ -29,14 +28,14 @@ def run_worker(arguments: Mapping[str, object]) -> None:
     config, credentials = begin(arguments)
     count = config.workers if config.workers is not None else count_cores()
     host = WorkerHost(count, config, credentials)
-    leave = threading.Event()
+    leave = Leave()
     with contextlib.ExitStack() as stack:
         stack.callback(host.stop)
         end_on_signals(leave)
         host.start()
         _introduce(host, config, stack.enter_context(secret_file(config, credentials)))
         said = False
-        while not leave.wait(INTERVAL):
+        while not leave.wait():
             if not said and host.are_there.is_set():
                 said = True
                 concurrency = f"{config.concurrency} tasks at a time in each"
