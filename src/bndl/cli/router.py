@@ -44,5 +44,5 @@ def run_router(arguments: Mapping[str, object]) -> None:
         say(f"another router: bndl router --seeds {addresses[0]} {options}")
         say(f"to join: bndl worker --no-mesh --seeds {addresses[0]} {options}")
         say(f"to use it: bndl shell --no-mesh --seeds {addresses[0]} {options}")
-        while not leave.wait():
+        while not leave.after_a_moment():
             pass

@@ -44,8 +44,8 @@ class Leave:
     def __init__(self) -> None:
         self.is_wanted = False
 
-    def wait(self) -> bool:
-        """Wait a moment, and tell whether to leave."""
+    def after_a_moment(self) -> bool:
+        """Whether to leave, a moment from now, or at once if it is so already."""
         if not self.is_wanted:
             time.sleep(_INTERVAL)
         return self.is_wanted

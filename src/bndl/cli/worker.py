@@ -35,7 +35,7 @@ def run_worker(arguments: Mapping[str, object]) -> None:
         host.start()
         _introduce(host, config, stack.enter_context(secret_file(config, credentials)))
         said = False
-        while not leave.wait():
+        while not leave.after_a_moment():
             if not said and host.are_there.is_set():
                 said = True
                 concurrency = f"{config.concurrency} tasks at a time in each"
