@@ -143,9 +143,14 @@ def test_the_last_words_before_the_end_of_a_process_arrive(
         say("last", "words")
         end()
 
-    with pytest.raises(TaskFailed):
+    with pytest.raises(TaskFailed) as caught:
         call(ctx, speak_and_end)
-    assert heard.texts[-2:] == ["last", "words"]
+    said: dict[object, list[object]] = {record.number: [] for record in caught.value.attempts}
+    for attempt, text in heard.facts("attempt", "text"):
+        said[attempt].append(text)
+    # The network may have had no time to send the very last, if all cores were busy; but not each time.
+    assert all(texts == ["last", "words"][: len(texts)] for texts in said.values())
+    assert ["last", "words"] in said.values()
 
 
 def test_the_last_words_before_an_error_arrive(ctx: bndl.Context, heard: Heard) -> None:

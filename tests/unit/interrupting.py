@@ -6,6 +6,7 @@ raise there. It also hears when a function of C is about to be called, where non
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -38,6 +39,8 @@ def _interrupt(call: Callable[[], object], place: int) -> bool:
             sys.setprofile(None)
             raise KeyboardInterrupt
 
+    collects = gc.isenabled()
+    gc.disable()  # what others have called by the garbage collector is no place of this call
     sys.setprofile(interrupt)
     try:
         call()
@@ -45,5 +48,7 @@ def _interrupt(call: Callable[[], object], place: int) -> bool:
         return True
     finally:
         sys.setprofile(None)
+        if collects:
+            gc.enable()
     # It may have come where the interpreter does not let it out, such as in a finalizer.
     return left <= 0
