@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 PATIENCE = 10.0
 
 BEGIN = """
-import itertools, os, signal, subprocess, sys, time
+import itertools, os, select, signal, subprocess, sys, time
 import bndl
 # A process that was started in the background of a shell ignores interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -46,6 +46,8 @@ def start(function):
 
 READY = """
 print("ready", flush=True)
+while not select.select([sys.stdin], [], [], 0.05)[0]:
+    pass  # Python sees a signal that comes just before a wait when that is over
 sys.stdin.readline()
 """
 
