@@ -85,7 +85,9 @@ def test_it_joins_and_is_used_by_its_fresh_secret_which_goes_with_it(shared: Sha
 @pytest.mark.parametrize("command", ["worker --workers 1", "router"])
 def test_it_ends_with_its_terminal_and_leaves_no_secret(tmp_path: Path, command: str) -> None:
     terminal, inside = os.openpty()
-    code = f"import os; os.login_tty(0); os.execv({BNDL!r}, {['bndl', *command.split()]!r})"
+    # Who runs the tests may ignore the end of a terminal, as under nohup.
+    heed = "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); os.login_tty(0); "
+    code = f"{heed}os.execv({BNDL!r}, {['bndl', *command.split()]!r})"
     streams = {"stdin": inside, "stdout": inside, "stderr": inside}
     environment = {**os.environ, "HOME": str(tmp_path)}
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, **streams)  # type: ignore[call-overload]
