@@ -16,6 +16,7 @@ from bndl.profiling.stats import CpuStats, Price
 from bndl.profiling.wire import OUTSIDE, SampledStacks, TaskKey
 
 KEY = TaskKey("job", "stage", 1, 0, 1)
+STAGE = TaskKey("job", "stage", 1)
 
 
 def burn(seconds: float) -> None:
@@ -119,9 +120,6 @@ def test_deep_stacks_of_py_spy_keep_their_innermost_frames_and_fit_into_a_page(t
     assert "f599" in path.read_text()
 
 
-STAGE = TaskKey("job", "stage", 1)
-
-
 def attempt(index: int, number: int = 1) -> TaskKey:
     return TaskKey("job", "stage", number, index, 1)
 
@@ -194,7 +192,7 @@ def test_what_no_look_saw_of_a_stage_is_given_to_what_the_next_one_sees(blind: T
     took = sum(run_unseen(blind, KEY) for _ in range(20))
     blind.run(KEY, lambda: look_once(blind))
     samples = blind.take()
-    assert seconds_in(samples, TaskKey("job", "stage", 1), "look_once") == pytest.approx(took, rel=0.05)
+    assert seconds_in(samples, STAGE, "look_once") == pytest.approx(took, rel=0.05)
     assert 0 < seconds_in(samples, KEY, "look_once") < 0.01
 
 
@@ -207,9 +205,8 @@ def test_a_look_gives_an_attempt_nothing_of_what_was_before_it(blind: ThreadSamp
     blind.run(KEY, burn_and_look)
     samples = blind.take()
     assert 0.02 <= seconds_of_stages(samples) < 0.1
-    outside = TaskKey()
-    assert seconds_in(samples, outside, "test_a_look_gives_an_attempt_nothing_of_what_was_before_it") >= 0.2
-    assert seconds_in(samples, outside, "burn") == 0  # that is where the attempt was
+    assert seconds_in(samples, OUTSIDE, "test_a_look_gives_an_attempt_nothing_of_what_was_before_it") >= 0.2
+    assert seconds_in(samples, OUTSIDE, "burn") == 0  # that is where the attempt was
 
 
 def test_attempts_on_threads_that_no_look_has_seen_count_as_well(blind: ThreadSampler) -> None:
@@ -230,7 +227,7 @@ def test_what_no_look_saw_waits_for_one_until_all_is_wanted(
     assert seconds_of_stages(list(blind.take_now_and_then())) == 0
     samples = blind.take()
     assert seconds_of_stages(samples) == pytest.approx(took, rel=0.2)
-    assert seconds_in(samples, TaskKey("job", "stage", 1), "run_unseen") > 0  # where it is called from is known
+    assert seconds_in(samples, STAGE, "run_unseen") > 0  # where it is called from is known
     assert seconds_of_stages(blind.take()) == 0
 
 
@@ -250,9 +247,7 @@ def test_stages_have_what_their_short_tasks_took(sampler: ThreadSampler) -> None
         sampler.run(KEY, hold_the_lock)
         in_tasks += time.thread_time() - began
         os.sched_yield()  # releases the lock, as sending a result does
-    samples = sampler.take()
-    seen = sum(seconds for each in samples if each.key.job for _, seconds in each.stacks)
-    assert seen == pytest.approx(in_tasks, rel=0.05)
+    assert seconds_of_stages(sampler.take()) == pytest.approx(in_tasks, rel=0.05)
 
 
 def test_with_too_many_stacks_it_is_only_told_where_a_thread_is(

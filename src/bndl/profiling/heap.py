@@ -99,7 +99,7 @@ class HeapTracer:
 
     def begin(self, key: TaskKey) -> None:
         """An attempt begins."""
-        stage = _stage_of(key)
+        stage = key.whole_stage
         with self._lock:
             if tracemalloc.is_tracing() and stage != self._stage:
                 if self._stage is not None and (any(self._running.values()) or self._is_too_dear()):
@@ -111,7 +111,7 @@ class HeapTracer:
     def end(self, key: TaskKey) -> None:
         """An attempt is over."""
         with self._lock:
-            self._running[_stage_of(key)] -= 1
+            self._running[key.whole_stage] -= 1
 
     def close_stage(self) -> None:
         """Count the last stage until now, if no attempt of it is running."""
@@ -178,10 +178,6 @@ class HeapTracer:
 def unpack_traces(snapshot: ReducedSnapshot) -> list[Trace]:
     """The traces of a snapshot that has travelled."""
     return msgspec.msgpack.decode(zlib.decompress(snapshot.traces), type=list[Trace])
-
-
-def _stage_of(key: TaskKey) -> TaskKey:
-    return TaskKey(key.job, key.stage, key.number)
 
 
 def _read_traces() -> list[Trace]:

@@ -184,7 +184,7 @@ class Ledger:
         if part is None:
             key = place.key
             if key.attempt and self._is_full():
-                return self._part(Place(place.worker, TaskKey(key.job, key.stage, key.number)))
+                return self._part(Place(place.worker, key.whole_stage))
             part = self._parts[place] = Part(place)
             if not key.attempt:
                 self._sums[place] = None

@@ -92,8 +92,7 @@ class Marks:
         return len(self._keys)
 
     def _number(self, key: TaskKey) -> int:
-        stage = TaskKey(key.job, key.stage, key.number)
-        for wanted, most in ((key, _MOST_ATTEMPTS), (stage, 2 * _MOST_ATTEMPTS)):
+        for wanted, most in ((key, _MOST_ATTEMPTS), (key.whole_stage, 2 * _MOST_ATTEMPTS)):
             number = self._numbers.get(wanted)
             if number is not None:
                 return number

@@ -41,9 +41,6 @@ _MOST_STAGES = 1000
 #: Whether the clocks of other threads can be read.
 _HAS_CLOCKS = sys.platform == "linux"
 
-#: A stage: the name of its job, its own, and its number.
-_Stage = tuple[str, str, int]
-
 
 class Sampler(Protocol):
     """Samples the stacks of this process."""
@@ -125,9 +122,9 @@ class ThreadSampler:
         #: What was counted of a thread since it was last looked at.
         self._settled: dict[int, float] = {}
         #: What attempts took of which no look has seen anything, by stage.
-        self._unseen: dict[_Stage, float] = {}
+        self._unseen: dict[TaskKey, float] = {}
         #: The stack that was last seen in a stage; before there is one, where its attempts are called from.
-        self._last: dict[_Stage, tuple[CodeType, ...]] = {}
+        self._last: dict[TaskKey, tuple[CodeType, ...]] = {}
         self._taken = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="bndl-sampler", daemon=True)
@@ -155,7 +152,7 @@ class ThreadSampler:
 
     def _settle(self, ident: int, key: TaskKey, began: float) -> None:
         """Count what this thread did in an attempt since it was last looked at."""
-        stage = (key.job, key.stage, key.number)
+        stage = key.whole_stage
         with self._lock:
             del self._tasks[ident]
             if not _HAS_CLOCKS:
@@ -240,22 +237,22 @@ class ThreadSampler:
         self._add(task, codes, inside)
         if inside < seconds and _RUN in codes:
             self._add(OUTSIDE, codes[: codes.index(_RUN)], seconds - inside)
-        stage = (task.job, task.stage, task.number)
+        stage = task.whole_stage
         self._note_last(stage, codes)
         self._give_unseen(stage)
 
-    def _note_last(self, stage: _Stage, codes: tuple[CodeType, ...]) -> None:
+    def _note_last(self, stage: TaskKey, codes: tuple[CodeType, ...]) -> None:
         if stage not in self._last and len(self._last) >= _MOST_STAGES:
             oldest = next(iter(self._last))
             self._give_unseen(oldest)
             del self._last[oldest]
         self._last[stage] = codes
 
-    def _give_unseen(self, stage: _Stage) -> None:
+    def _give_unseen(self, stage: TaskKey) -> None:
         """Give what was not seen of a stage to the stack that was seen in it."""
         seconds = self._unseen.pop(stage, 0.0)
         if seconds > 0:
-            self._add(TaskKey(*stage), self._last[stage], seconds)
+            self._add(stage, self._last[stage], seconds)
 
     def _add(self, task: TaskKey, codes: tuple[CodeType, ...], seconds: float) -> None:
         stack = tuple(map(id, codes))

@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 __all__ = [
+    "CPU",
+    "MEMORY",
     "OUTSIDE",
     "AttemptNotes",
     "CallRow",
@@ -52,6 +54,11 @@ class TaskKey(msgspec.Struct, frozen=True, array_like=True):
     number: int = 0
     index: int = -1
     attempt: int = 0
+
+    @property
+    def whole_stage(self) -> TaskKey:
+        """The key of all tasks of the stage together."""
+        return TaskKey(self.job, self.stage, self.number)
 
 
 #: What a node can be ordered to profile.
