@@ -17,6 +17,8 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
+from bndl.waits import capped
+
 __all__ = ["Loop", "ThreadLoop", "Timer"]
 
 logger = logging.getLogger(__name__)
@@ -133,7 +135,7 @@ class ThreadLoop:
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Run ``callback()`` in ``delay`` seconds; to be called on the loop only."""
-        timer = Timer(self.now() + delay, callback)
+        timer = Timer(self.now() + capped(delay), callback)
         timers = self._timers
         heapq.heappush(timers, (timer.when, next(self._order), timer))
         if len(timers) > self._most_timers:
@@ -150,23 +152,26 @@ class ThreadLoop:
         """Run what was posted until now, then end the thread. Returns whether it ended within ``timeout`` seconds."""
         self.post(self._end)
         if self._thread.is_alive() and not self.is_current():
-            self._thread.join(timeout)
+            self._thread.join(capped(timeout))
         return not self._thread.is_alive()
 
     def _end(self) -> None:
         self._over = True
 
     def _run(self) -> None:
-        with self._turn:
-            while not self._over:
-                timer, timeout = self._next_timer()
-                if timer is not None:
-                    self._run_one((timer.callback, ()))
-                elif self._handed or not self._posted.empty():
-                    self._run_handed()
-                    self._run_posted()
-                else:
-                    self._sleep(timeout)
+        try:
+            with self._turn:
+                while not self._over:
+                    timer, timeout = self._next_timer()
+                    if timer is not None:
+                        self._run_one((timer.callback, ()))
+                    elif self._handed or not self._posted.empty():
+                        self._run_handed()
+                        self._run_posted()
+                    else:
+                        self._sleep(timeout)
+        except BaseException as error:  # where the thread ends: nobody else would hear of it
+            self._crash(error)
         self._timers.clear()
 
     def _run_handed(self) -> None:
@@ -202,9 +207,15 @@ class ThreadLoop:
         try:
             callback(*args)
         except BaseException as error:  # where the loop ends: the state may be broken, and nobody else would hear of it
-            logger.exception("the loop %s crashed", self._thread.name)
-            self._over = True
+            self._crash(error)
+
+    def _crash(self, error: BaseException) -> None:
+        """Nothing further runs on the loop. Those who wait hear of it first, as a log handler may block or raise."""
+        self._over = True
+        try:
             self._on_crash(error)
+        finally:
+            logger.error("the loop %s crashed", self._thread.name, exc_info=error)
 
     def _next_timer(self) -> tuple[Timer | None, float | None]:
         """The timer that is due, or in how many seconds the next one is; None and None if there is none."""

@@ -27,6 +27,7 @@ from bndl.execute.process import compare_views
 from bndl.locking import Condition
 from bndl.net.messages import NodeInfo
 from bndl.net.names import digest_of, is_worker
+from bndl.waits import capped
 
 if TYPE_CHECKING:
     from bndl.driver.driver import Driver
@@ -144,7 +145,7 @@ class Membership:
                         f"{self.describe_refusals()} Start more, or ask for fewer."
                     )
                     raise TooFewWorkers(text, wanted=count, workers=names)
-                self._changed.wait(remaining)
+                self._changed.wait(capped(remaining))
             return len(self._workers())
 
     def _await_first(self, deadline: float, timeout: float) -> None:
@@ -158,7 +159,7 @@ class Membership:
                         "bndl.connect(workers=...), or look at their logs if they should be there."
                     )
                     raise NoWorkers(text)
-                self._changed.wait(remaining)
+                self._changed.wait(capped(remaining))
 
     def check_hope(self) -> None:
         """See that it makes sense to wait for workers.

@@ -27,6 +27,7 @@ from bndl.errors import DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
 from bndl.locking import Condition
 from bndl.net.names import NodeName, machine_name
+from bndl.waits import capped
 
 __all__ = ["ProcessListener", "Supervisor"]
 
@@ -162,7 +163,7 @@ class Supervisor:
         self._wake()
         with self._changed:
             self._changed.wait_for(
-                lambda: all(place.process is None for place in self._places), self._config.drain_timeout
+                lambda: all(place.process is None for place in self._places), capped(self._config.drain_timeout)
             )
 
     def stop(self) -> None:
@@ -170,7 +171,7 @@ class Supervisor:
         self._stopping.set()
         self._wake()
         if self._thread.is_alive():
-            self._thread.join(2 * self._config.stop_timeout + 5)
+            self._thread.join(capped(2 * self._config.stop_timeout + 5))
 
     # On the supervisor's thread
 

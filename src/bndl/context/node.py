@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from secrets import token_hex
 
 import msgspec
@@ -109,18 +110,19 @@ class DriverNode:
         """Leave the cluster and end the workers that are its own. Whoever waits gets ``ContextClosed``."""
         text = "the context was stopped while this was under way; bndl.connect() makes a new one."
         closed = ContextClosed(text)
-        self.driver.close(closed)
-        self.membership.close(closed)
-        if self._deployment is not None:
-            self._deployment.stop()
-        if self._supervisor is not None:
-            self._supervisor.stop()
-        self._fabric.close()
         own, *others = self._loops
-        own.stop()
-        self.driver.end(closed)
-        for loop in others:  # they run what has just been told
-            loop.stop()
+        with ExitStack() as steps:  # from the last one to the first, each of them whatever the others raise
+            for loop in others:  # they run what has just been told
+                steps.callback(loop.stop)
+            steps.callback(self.driver.end, closed)
+            steps.callback(own.stop)
+            steps.callback(self._fabric.close)
+            if self._supervisor is not None:
+                steps.callback(self._supervisor.stop)
+            if self._deployment is not None:
+                steps.callback(self._deployment.stop)
+            steps.callback(self.membership.close, closed)
+            steps.callback(self.driver.close, closed)
 
     @property
     def addresses(self) -> tuple[str, ...]:

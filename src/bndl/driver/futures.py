@@ -17,6 +17,7 @@ from bndl.errors import BndlError
 from bndl.execute.failures import open_cause
 from bndl.locking import Condition
 from bndl.loop import Loop
+from bndl.waits import capped
 
 __all__ = ["Loops", "Outcome", "Ready", "RemoteFuture"]
 
@@ -91,7 +92,7 @@ class RemoteFuture(Future[Any]):
     def result(self, timeout: float | None = None) -> Any:
         """The result, as of any future."""
         try:
-            outcome: Outcome = super().result(timeout)
+            outcome: Outcome = super().result(None if timeout is None else capped(timeout))
         except BndlError as error:
             open_cause(error)
             raise
@@ -100,7 +101,7 @@ class RemoteFuture(Future[Any]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The error, as of any future."""
-        error = super().exception(timeout)
+        error = super().exception(None if timeout is None else capped(timeout))
         if isinstance(error, BndlError):
             return open_cause(error)
         try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from bndl.errors import TaskInterrupted
@@ -22,6 +24,8 @@ __all__ = ["ENDS_BECAUSE", "EXIT_STUCK", "ThreadParts"]
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 #: The exit code of a process that ended itself because an attempt did not end.
 EXIT_STUCK = 70
 #: What it writes before it does, on a line that the reason follows on.
@@ -29,6 +33,8 @@ ENDS_BECAUSE = "This worker's process ends, because "
 
 #: Seconds that it takes to hand what was sent to the network. A process that is killed at once has not sent it.
 _TURN = 0.0002
+#: For how many seconds the process of a worker whose loop crashed waits for the log.
+_LOG_TIMEOUT = 1.0
 
 
 class ThreadParts:
@@ -108,6 +114,13 @@ class ThreadParts:
         threading.Thread(target=call, name="bndl-call", daemon=True).start()
 
 
-def _crash(_: BaseException) -> None:
-    """A thread broke, and was logged: a worker that cannot answer is better gone, so that its work goes elsewhere."""
-    os._exit(1)
+def _crash(error: BaseException) -> None:
+    """A thread broke: a worker that cannot answer is better gone, so that its work goes elsewhere."""
+    # In another thread, because a handler of the user's may block.
+    log = partial(logger.error, "a thread of this worker crashed", exc_info=error)
+    logging_thread = threading.Thread(target=log, name="bndl-crash", daemon=True)
+    try:
+        logging_thread.start()
+        logging_thread.join(_LOG_TIMEOUT)
+    finally:
+        os._exit(1)

@@ -37,6 +37,7 @@ from bndl.net.names import NodeName, digest_of, is_worker, machine_name
 from bndl.net.peers import own_versions
 from bndl.net.session import Role
 from bndl.net.zenoh import ZenohFabric
+from bndl.waits import capped
 
 __all__ = ["BOOT", "DRAIN", "WorkerSettings", "compare_views", "main"]
 
@@ -196,7 +197,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, lambda *_: None)
     _wait_for_end(lifeline, worker)
     # Tasks that are still running must not keep the process from ending.
-    watchdog = threading.Timer(settings.config.stop_timeout, os._exit, (1,))
+    watchdog = threading.Timer(capped(settings.config.stop_timeout), os._exit, (1,))
     watchdog.daemon = True
     watchdog.start()
     fabric.close()

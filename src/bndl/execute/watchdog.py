@@ -12,6 +12,8 @@ import faulthandler
 from collections.abc import Callable
 from typing import Protocol
 
+from bndl.waits import capped
+
 __all__ = ["EXIT_HELD", "FaultTimer", "Timer", "Watchdog"]
 
 #: The exit code with which ``faulthandler`` ends the process.
@@ -44,7 +46,7 @@ class FaultTimer:
 
     def start(self, seconds: float) -> None:
         """End the process after so many seconds."""
-        faulthandler.dump_traceback_later(seconds, exit=True, file=self._file)
+        faulthandler.dump_traceback_later(capped(seconds), exit=True, file=self._file)
 
     def cancel(self) -> None:
         """Do not end the process."""

@@ -18,6 +18,7 @@ from bndl.profiling import agent
 from bndl.profiling.checks import check_positive
 from bndl.profiling.ledger import Ledger
 from bndl.profiling.wire import CpuOrders, MemoryOrders, Obeyed, Orders
+from bndl.waits import capped
 
 if TYPE_CHECKING:
     from bndl.cluster.membership import Membership
@@ -142,7 +143,7 @@ class Nodes:
             answers.values[self.driver_name] = function(*args, *more(self.driver_name), **kwargs)
         except BndlError as error:
             answers.silent[self.driver_name] = error.message
-        wait(asked.values(), max(timeout - (time.monotonic() - began), 0.0))
+        wait(asked.values(), capped(max(timeout - (time.monotonic() - began), 0.0)))
         for name, future in asked.items():
             try:
                 answers.values[name] = future.result(timeout=0)

@@ -10,6 +10,7 @@ import heapq
 
 from bndl.schedule.events import RetryRule
 from bndl.schedule.state import TaskState
+from bndl.waits import LONGEST, capped
 
 __all__ = ["Delays", "delay_of"]
 
@@ -20,7 +21,11 @@ def delay_of(rule: RetryRule, task: int, failures: int) -> float:
     """How many seconds a task waits that has failed ``failures`` times, at least once."""
     if rule.backoff <= 0.0:
         return 0.0
-    return rule.backoff * rule.factor ** (failures - 1) * (1.0 + rule.jitter * (2.0 * _spread(task, failures) - 1.0))
+    try:
+        grown = rule.backoff * rule.factor ** (failures - 1)
+    except OverflowError:
+        return LONGEST
+    return capped(grown * (1.0 + rule.jitter * (2.0 * _spread(task, failures) - 1.0)))
 
 
 def _spread(task: int, failures: int) -> float:
