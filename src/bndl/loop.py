@@ -170,7 +170,7 @@ class ThreadLoop:
                         self._run_posted()
                     else:
                         self._sleep(timeout)
-        except BaseException as error:  # where the thread ends: nobody else would hear of it
+        except BaseException as error:  # noqa: BLE001 - where the thread ends: nobody else would hear of it
             self._crash(error)
         self._timers.clear()
 
@@ -206,7 +206,7 @@ class ThreadLoop:
         callback, args = item
         try:
             callback(*args)
-        except BaseException as error:  # where the loop ends: the state may be broken, and nobody else would hear of it
+        except BaseException as error:  # noqa: BLE001 - where the loop ends: its state may be broken
             self._crash(error)
 
     def _crash(self, error: BaseException) -> None:

@@ -15,6 +15,7 @@ from bndl.context import progress as bars
 from bndl.context.context import Context
 from bndl.context.node import DriverNode
 from bndl.driver.options import check_count
+from bndl.execute.current import refuse_in_tasks
 from bndl.net.credentials import require_credentials
 
 __all__ = ["connect"]
@@ -64,7 +65,9 @@ def connect(  # noqa: PLR0913 - each is an option of its own, by name
     Raises:
         InvalidOption: an option makes no sense, or is not safe.
         ClusterError: the node cannot listen.
+        UserError: the caller runs in a task.
     """
+    refuse_in_tasks("bndl.connect()")
     check_count("concurrency", concurrency, "how many tasks each worker executes at the same time")
     check_count(
         "max_concurrency", max_concurrency, "how many tasks may be under way together; leave it out for no limit"

@@ -19,7 +19,7 @@ from bndl.context.jobs import execute
 from bndl.context.streams import stream
 from bndl.driver.naming import name_of
 from bndl.driver.options import JobOptions, check_count, check_number, make_options
-from bndl.errors import ContextClosed, InvalidJob, InvalidOption
+from bndl.errors import ContextClosed, InvalidJob, InvalidOption, NotPicklable
 from bndl.execute.shared import Accumulator, Broadcast
 from bndl.schedule.explaining import Explanation
 from bndl.schedule.instructions import TaskOutcome
@@ -301,6 +301,13 @@ class Context:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        text = (
+            f"{self!r} cannot be sent to another process: it belongs to the program that made it, and tasks cannot "
+            "start work yet. Leave it out of what tasks use; give them values, broadcasts or the results of others."
+        )
+        raise NotPicklable(text, what="a context", path="the context")
 
     def __repr__(self) -> str:
         state = "stopped" if self.is_stopped else f"{len(self._node.membership.workers)} workers"

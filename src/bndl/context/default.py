@@ -7,6 +7,7 @@ from typing import Any
 
 from bndl.context.connect import connect
 from bndl.context.context import Context
+from bndl.execute.current import refuse_in_tasks
 
 __all__ = ["ctx", "set_default"]
 
@@ -15,6 +16,7 @@ _default: list[Context] = []
 
 
 def _get() -> Context:
+    refuse_in_tasks("bndl.ctx")
     with _lock:
         if not _default or _default[-1].is_stopped:
             _default[:] = [connect()]
@@ -35,6 +37,9 @@ class _DefaultContext:
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(_get(), name)
+
+    def __reduce__(self) -> str:
+        return "ctx"  # it is the same in each process: functions that refer to it can travel, and are refused its use
 
     def __repr__(self) -> str:
         if not _default or _default[-1].is_stopped:

@@ -7,13 +7,26 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bndl.errors import InvalidOption
+from bndl.errors import InvalidOption, UserError
 from bndl.execute.border import LEFT
 
 if TYPE_CHECKING:
     from bndl.execute.slots import Prepared
 
-__all__ = ["CurrentTask", "check_cancelled", "current", "current_task", "current_worker", "describe", "running"]
+__all__ = [
+    "CurrentTask",
+    "check_cancelled",
+    "current",
+    "current_task",
+    "current_worker",
+    "describe",
+    "note_worker",
+    "refuse_in_tasks",
+    "running",
+]
+
+#: The name of the worker that this process is, if it is one.
+_workers: list[str] = []
 
 
 class CurrentTask(msgspec.Struct, frozen=True):
@@ -78,6 +91,24 @@ def describe(prepared: Prepared) -> CurrentTask:
 def current_worker() -> str:
     """The name of the worker that the caller's task runs on. Raises like ``current_task``."""
     return current_task().worker
+
+
+def note_worker(name: str) -> None:
+    """This process is a worker, so that threads of tasks, and what is called on it beside tasks, are known as such."""
+    _workers[:] = [name]
+
+
+def refuse_in_tasks(what: str) -> None:
+    """Raise ``UserError`` if the caller runs in a task, or otherwise in the process of a worker."""
+    prepared = running()
+    if prepared is None and not _workers:
+        return
+    where = f"task {describe(prepared).name}" if prepared is not None else f"the process of worker {_workers[0]}"
+    text = (
+        f"{what} was used in {where}, where no context is to be had: tasks cannot start work yet. Return what is to be "
+        "done next, and start it in the program that has the context."
+    )
+    raise UserError(text)
 
 
 def check_cancelled() -> None:

@@ -26,6 +26,7 @@ from bndl.config import Config
 from bndl.execute import shared
 from bndl.execute.blackbox import BlackBox
 from bndl.execute.capture import Capture
+from bndl.execute.current import note_worker
 from bndl.execute.memory import limit_memory, share_for_results
 from bndl.execute.parts import ThreadParts
 from bndl.execute.search_path import take_over
@@ -187,6 +188,7 @@ def main() -> None:
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device; tasks that read standard input get its end
         os.dup2(nothing.fileno(), sys.stdin.fileno())
     _workers.append(worker)
+    note_worker(worker.name)
     parts.start()
     worker.peers.start()
     if settings.config.memory_limit and not limit_memory(settings.config.memory_limit):
