@@ -41,6 +41,27 @@ def test_map_is_ordered(ctx: bndl.Context) -> None:
     assert list(ctx.map(slow_first, range(300))) == [x * x for x in range(300)]
 
 
+@pytest.mark.parametrize("how", ["map", "stage", "tasks"])
+def test_a_retry_goes_to_the_worker_that_works(ctx: bndl.Context, how: str) -> None:
+    """One of two workers fails each task in microseconds, so it always has free slots."""
+    broken = min(peer.name for peer in ctx.workers)
+
+    def work(x: int) -> int:
+        if bndl.current_worker() == broken:
+            raise OSError(x)
+        return x
+
+    if how == "map":
+        got = list(ctx.map(work, range(500), attempts=2))
+    elif how == "stage":
+        got = ctx.run(bndl.Job("one broken worker", attempts=2).stage(work, range(500)).job)
+    else:
+        job = bndl.Job("tasks with options of their own")
+        job.stage(tasks=[bndl.Task(work, x).options(attempts=2) for x in range(500)])
+        got = ctx.run(job)
+    assert got == list(range(500))
+
+
 def test_map_as_completed(ctx: bndl.Context) -> None:
     def slow_first(x: int) -> int:
         threading.Event().wait(0.3 if x == 0 else 0)

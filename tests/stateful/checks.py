@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from bndl.schedule import Scheduler
+from bndl.schedule.delay_scheduling import ELSEWHERE_PATIENCE, PLACE_PATIENCE
 from bndl.schedule.instructions import (
     Abandon,
     Attempt,
@@ -16,7 +17,6 @@ from bndl.schedule.instructions import (
     Settle,
     TakeBack,
 )
-from bndl.schedule.launching import PLACE_PATIENCE
 from bndl.schedule.placement import LOOKAHEAD, MOST_AHEAD
 from bndl.schedule.rebalancing import PATIENCE
 from bndl.schedule.speculation import SLOW
@@ -175,7 +175,7 @@ def check_idle_slots(world: World) -> None:
     tasks = list(_launchable(world))
     isolated = [task for task in tasks if task.is_isolated]
     for task in isolated:
-        empty = [worker.name for worker in world.workers.values() if not worker.held and _allows(world, task, worker)]
+        empty = [worker.name for worker in _acceptable(world, task) if not worker.held]
         assert not empty, f"task {task.number} is not launched, but {empty} are empty"
     for task in tasks:
         places = _places(world, task)
@@ -192,6 +192,12 @@ def _allows(world: World, task: Task, worker: Worker) -> bool:
     return world.rank(task, worker.name)[1] >= 0
 
 
+def _acceptable(world: World, task: Task) -> list[Worker]:
+    """The workers that an isolated task may have: those where it did not fail, if there are any."""
+    allowed = [worker for worker in world.workers.values() if _allows(world, task, worker)]
+    return [worker for worker in allowed if worker.name not in task.avoids] or allowed
+
+
 def _idle(world: World) -> list[Worker]:
     return [worker for worker in world.workers.values() if worker.free > 0 and not _is_isolating(world, worker)]
 
@@ -205,14 +211,20 @@ def _places(world: World, task: Task) -> list[str]:
     """The idle workers where a task would have to be by now."""
     allowed = [worker for worker in world.workers.values() if _allows(world, task, worker)]
     best = max((world.rank(task, worker.name) for worker in allowed), default=None)
-    may_wait = world.preference(task)[1] and world.now - (task.ready_since or world.now) <= _patience(task) + TINY
     idle = [worker.name for worker in _idle(world) if worker in allowed]
-    return [name for name in idle if world.rank(task, name) == best or not may_wait]
+    waited = world.now - (task.ready_since or world.now)
+    return [
+        name for name in idle if world.rank(task, name) == best or waited > _patience(world, task, name, allowed) + TINY
+    ]
 
 
-def _patience(task: Task) -> float:
-    """For how long a task may wait for a better worker, at the longest."""
-    return PLACE_PATIENCE * task.stage.seconds[1] if task.stage.seconds else 0.0
+def _patience(world: World, task: Task, name: str, allowed: list[Worker]) -> float:
+    """For how long a task may keep a worker idle that is not its first choice, at the longest."""
+    if not world.preference(task)[1]:
+        return 0.0
+    bound = PLACE_PATIENCE * task.stage.seconds[1] if task.stage.seconds else 0.0
+    has_failed_everywhere = all(worker.name in task.avoids for worker in allowed)
+    return max(bound, ELSEWHERE_PATIENCE) if name in task.avoids and not has_failed_everywhere else bound
 
 
 def waits_for_time(world: World) -> Iterator[tuple[str, float]]:
@@ -225,8 +237,10 @@ def waits_for_time(world: World) -> Iterator[tuple[str, float]]:
     if len(idle) <= sum(task.is_isolated for task in tasks):
         return
     for task in tasks:
-        if not task.is_isolated and any(_allows(world, task, worker) for worker in idle):
-            yield f"task {task.number} waits for a better worker", (task.ready_since or 0.0) + _patience(task)
+        allowed = [worker for worker in world.workers.values() if _allows(world, task, worker)]
+        waits = [_patience(world, task, worker.name, allowed) for worker in idle if worker in allowed]
+        if not task.is_isolated and waits:
+            yield f"task {task.number} waits for a better worker", (task.ready_since or 0.0) + min(waits)
     for worker in world.workers.values():
         if worker.asked is None and any(not worker.held[key].is_abandoned for key in worker.queued):
             yield f"attempts are queued on {worker.name} while slots are idle", worker.heard + PATIENCE

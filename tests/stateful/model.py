@@ -184,13 +184,13 @@ class Model:
     def _fail_attempt(self, task: Task, worker: Worker, *, is_hopeless: bool = False) -> None:
         """It counts against the task. If another attempt is under way, that goes on and may succeed."""
         task.failures += 1
+        if task.retry.elsewhere:
+            task.avoids.add(worker.name)
         if task.running:
             return
         if is_hopeless or task.failures >= task.attempts:
             self.world.fail(task)
             return
-        if task.retry.elsewhere:
-            task.avoids.add(worker.name)
         task.not_before = self.world.now + delay_of(task.retry, task.number, task.failures)
 
     def _miss(self, task: Task, worker: Worker, outcome: Outcome) -> None:

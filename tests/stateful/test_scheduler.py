@@ -315,6 +315,7 @@ class Cluster(RuleBasedStateMachine):
         self.pass_time(max(self.alarm - self.now, 0.0))
 
 
-Cluster.TestCase.settings = settings(max_examples=250, stateful_step_count=40)
+# `make test-long` loads a profile with more examples.
+Cluster.TestCase.settings = settings(max_examples=max(settings().max_examples, 250), stateful_step_count=40)
 # It takes seconds, but what fails is made smaller for minutes.
 TestCluster = pytest.mark.timeout(600)(Cluster.TestCase)

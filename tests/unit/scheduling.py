@@ -170,8 +170,8 @@ def succeeded(task: int, number: int = 1, *, stored: bool = False, seconds: floa
     return Ended(task, number, stored=stored, seconds=seconds)
 
 
-def failed(task: int, number: int = 1) -> Ended:
-    return Ended(task, number, Kind.FAILED)
+def failed(task: int, number: int = 1, *, seconds: float = 1.0) -> Ended:
+    return Ended(task, number, Kind.FAILED, seconds=seconds)
 
 
 def missed(task: int, number: int, *missing: tuple[int, str]) -> Ended:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bndl.schedule.delay_scheduling import ELSEWHERE_PATIENCE, PLACE_PATIENCE
 from bndl.schedule.events import RetryRule
-from bndl.schedule.instructions import WakeAt
-from bndl.schedule.launching import PLACE_PATIENCE
+from bndl.schedule.instructions import Attempt, Launch, Locality, WakeAt
 from tests.unit.scheduling import Scheduling, failed, launch, missed, settle, succeeded
 
 
@@ -43,6 +43,57 @@ def test_it_waits_for_a_worker_that_is_busy_but_not_for_long() -> None:
     assert scheduling.states(1) == ["ready"]
     scheduling.now = 10.0 + PLACE_PATIENCE
     assert scheduling.wake() == [launch("a", 1, (1, 2))]
+
+
+def test_tasks_of_microseconds_wait_for_seconds() -> None:
+    """Five times a microsecond is over before any other worker has a free slot."""
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(2, attempts=2))
+    scheduling.join("b")
+    scheduling.now = 10.0
+    assert scheduling.finish("a", failed(1, seconds=1e-6))[1:] == [WakeAt(10.0 + ELSEWHERE_PATIENCE)]
+    scheduling.now = 10.0 + 0.99 * ELSEWHERE_PATIENCE
+    assert scheduling.wake() == [WakeAt(10.0 + ELSEWHERE_PATIENCE)]
+    assert scheduling.finish("b", succeeded(2, seconds=1e-6))[-1] == launch("b", 1, (1, 2))
+
+
+def test_not_for_good() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(2, attempts=2))
+    scheduling.join("b")
+    scheduling.finish("a", failed(1, seconds=1e-6))
+    scheduling.now = ELSEWHERE_PATIENCE
+    assert scheduling.wake() == [launch("a", 1, (1, 2))]
+
+
+def test_a_worker_with_a_lower_score_is_better_than_one_on_which_the_task_failed() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.join("b")
+    scheduling.join("c")
+    scheduling.submit(scheduling.stage(2, scores={"a": 2, "b": 2, "c": 1}, attempts=3))
+    assert scheduling.states(1, 2) == ["pending", "pending"]
+    scheduling.now = 10.0
+    scheduling.finish("a", failed(1, seconds=0.1))
+    assert scheduling.states(1) == ["ready"], "it prefers b, and waits for it"
+    scheduling.now = 10.0 + 0.1 * PLACE_PATIENCE
+    assert scheduling.wake() == [launch("c", 1, Attempt(1, 2, (), Locality.OTHER))]
+
+
+def test_both_attempts_of_a_straggler_fail_and_the_next_one_avoids_both_workers() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(3, attempts=3, speculate=True))
+    scheduling.finish("a", succeeded(1))
+    scheduling.finish("a", succeeded(2))
+    scheduling.join("b")
+    scheduling.now = 10.0
+    assert scheduling.wake()[0] == Launch("b", 1, (Attempt(3, 2, twin=True),))
+    scheduling.finish("a", failed(3, 1))
+    scheduling.finish("b", failed(3, 2))
+    assert scheduling.scheduler.tasks[3].avoid == ("a", "b")
 
 
 def test_a_task_that_came_later_does_not_make_it_wait_longer() -> None:

@@ -147,3 +147,13 @@ def test_a_worker_that_another_such_task_has_just_left_is_better_than_one_that_i
     assert launches(scheduling.finish("b", succeeded(5))) == []
     assert launches(scheduling.finish("b", succeeded(6))) == [launch("b", 1, (1, 3))]
     assert launches(scheduling.finish("b", succeeded(1, 3))) == [launch("b", 2, (2, 3)), launch("a", 3, 7)]
+
+
+def test_an_empty_worker_on_which_it_failed_is_no_choice_while_another_one_can_be_emptied() -> None:
+    scheduling = emptied(attempts=2)
+    scheduling.finish("a", succeeded(3))
+    assert launches(scheduling.join("b")) == [launch("b", 3, 5)]
+    assert launches(scheduling.finish("a", failed(1, 3))) == [launch("a", 3, 6), launch("a", 3, 7)], (
+        "b is emptied, and a is nobody's"
+    )
+    assert launches(scheduling.finish("b", succeeded(5))) == [launch("b", 1, (1, 4))]

@@ -216,13 +216,13 @@ class Attempts:
         scheduler = self._scheduler
         task.failures += 1
         rule = _retry_of(task)
+        if rule.elsewhere:
+            _avoid(task, worker.name)
         if has_twin:  # which may succeed
             return
         if is_hopeless or task.failures >= task.stage.spec.task_attempts.get(task.id, task.stage.spec.attempts):
             self._fail(task)
             return
-        if rule.elsewhere:
-            _avoid(task, worker.name)
         delay = delay_of(rule, task.id, task.failures)
         if delay > 0.0:
             scheduler.move(task, Cause.DELAYED)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bndl.schedule.launching import patience
+from bndl.schedule.delay_scheduling import patience
 from bndl.schedule.state import TaskState, WorkerState
 from bndl.schedule.transitions import State
 
@@ -159,7 +159,8 @@ def _why_not_there(scheduler: Scheduler, task: TaskState, worker: WorkerState, n
         staying = {name: None for name, worker in scheduler.workers.items() if not worker.is_draining}
         best = group.best(staying, -2)
         if name not in best:
-            left = max(task.since + patience(task.stage) - now, 0.0)
+            failed_there = name in group.avoid and group.is_avoiding(staying, -2)
+            left = max(task.since + patience(task.stage, failed_there=failed_there) - now, 0.0)
             why = "it failed there" if name in group.avoid else "it has a lower score or fewer of the inputs"
             return f"{why}, and {', '.join(best)} is preferred for another {left:.3f} s"
     return "tasks that are more urgent, or were there before, go first"

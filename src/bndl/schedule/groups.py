@@ -139,6 +139,10 @@ class Group:
         highest_rank = max(map(self.rank, allowed), default=(False, 0))
         return {worker: None for worker in allowed if self.rank(worker) == highest_rank}
 
+    def is_avoiding(self, workers: Mapping[str, object], version: int) -> bool:
+        """Whether its tasks failed on some workers, and there is one that they may have and did not fail on."""
+        return bool(self.avoid) and next(iter(self.best(workers, version)), self.avoid[0]) not in self.avoid
+
     def count_others(self, workers: Mapping[str, object], version: int) -> int:
         """How many workers there are that are allowed, and not the best."""
         forbidden = sum(worker in workers for worker in self.forbidden)

@@ -2,7 +2,7 @@
 
 Tasks with a higher priority go first. Jobs of the same priority share the slots evenly (max-min fairness): the one with
 the least under way goes first, and takes its share. A task that prefers some workers waits for one of them for a while
-(delay scheduling: Zaharia and others, EuroSys 2010, p. 265), bounded by a multiple of what tasks of its stage take.
+(``delay_scheduling``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bndl.schedule import gates
 from bndl.schedule.attempts import timeout_of
+from bndl.schedule.delay_scheduling import list_waits, patience
 from bndl.schedule.groups import Group, shared
 from bndl.schedule.instructions import Attempt, Launch, Locality, WakeAt
 from bndl.schedule.placement import allot, has_room, tasks_ahead
@@ -27,18 +28,10 @@ from bndl.schedule.transitions import Cause, State
 if TYPE_CHECKING:
     from bndl.schedule.scheduler import Scheduler
 
-__all__ = ["PLACE_PATIENCE", "Launcher", "patience"]
-
-#: For how many times what a task of its stage takes a task waits for a better worker.
-PLACE_PATIENCE = 5.0
+__all__ = ["Launcher"]
 
 #: A stage and its ready tasks that are equally urgent.
 _Entry = tuple[StageState, Level]
-
-
-def patience(stage: StageState) -> float:
-    """For how many seconds a task waits for a better worker; 0 as long as no task was measured."""
-    return PLACE_PATIENCE * (stage.mean_seconds or 0.0)
 
 
 class Launcher:
@@ -286,34 +279,46 @@ class Launcher:
         if not free or self._allowed(stage) <= 0:
             return
         now = self._scheduler.now
-        bound = patience(stage)
-        if not level.eager and level.oldest + bound > now:
-            self._wake_at(level.oldest + bound)
+        due = min(level.oldest + patience(stage), level.oldest_failed + patience(stage, failed_there=True))
+        if not level.eager and due > now:
+            self._wake_at(due)
             return
-        oldest = soon = math.inf
+        oldest = oldest_failed = soon = math.inf
         for group in list(level.placed.values()):
             if not free:
                 return
-            own = bound if group.waits else 0.0
-            if group.oldest + own <= now:
-                self._fill_late(stage, group, free, own)
+            fresh, failed = list_waits(stage, group, self.open_workers, self._version)
+            for wait in dict.fromkeys((fresh, failed)):
+                if group.oldest + wait <= now:
+                    self._fill_late(stage, group, free, wait, avoided=wait >= failed)
+                if group.waits and group.tasks and group.oldest + wait > now:
+                    soon = min(soon, group.oldest + wait)
             if group.waits and group.tasks:
-                oldest = min(oldest, group.oldest)
-                if group.oldest + own > now:
-                    soon = min(soon, group.oldest + own)
+                oldest = min(oldest, group.oldest) if group.scores else oldest
+                oldest_failed = min(oldest_failed, group.oldest) if group.avoid else oldest_failed
         level.oldest = oldest
+        level.oldest_failed = oldest_failed
         if soon < math.inf:
             self._wake_at(soon)
 
-    def _fill_late(self, stage: StageState, group: Group, free: dict[str, WorkerState], bound: float) -> None:
-        """Launch tasks of a group that have waited for ``bound`` seconds on other free workers, better ones first."""
+    def _fill_late(
+        self, stage: StageState, group: Group, free: dict[str, WorkerState], wait: float, *, avoided: bool
+    ) -> None:
+        """Launch tasks of a group that have waited for ``wait`` seconds on other free workers, better ones first.
+
+        ``avoided`` says whether workers on which they failed are among these.
+        """
         best = group.best(self.open_workers, self._version)
-        others = [worker for name, worker in free.items() if name not in best and group.allows(name)]
+        others = [
+            worker
+            for name, worker in free.items()
+            if name not in best and group.allows(name) and (avoided or name not in group.avoid)
+        ]
         if not others:
             return
         ahead = 0 if group.waits else tasks_ahead(stage, self._slots)
         room = min(sum(worker.free * (1 + ahead) for worker in others), self._allowed(stage))
-        due = late = group.count_late(bound, self._scheduler.now, room)
+        due = late = group.count_late(wait, self._scheduler.now, room)
         ranked = sorted(others, key=lambda worker: group.rank(worker.name), reverse=True)
         for _, equal in groupby(ranked, key=lambda worker: group.rank(worker.name)):
             for worker, count in allot(equal, late, ahead) if late else ():

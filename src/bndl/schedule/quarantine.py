@@ -9,7 +9,7 @@ If no worker is empty one is emptied, by launching nothing else there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from bndl.schedule.groups import Group
@@ -63,17 +63,24 @@ class Quarantine:
             return False
         if task.group is None or task.state is not State.READY:
             return worker.running.get(task.id) is task
-        return may_launch(task.stage) and not self._finds_better(task.group, worker, version)
-
-    def _finds_better(self, group: Group, worker: WorkerState, version: int) -> bool:
-        """Whether there is an empty worker that tasks would rather have."""
         workers = self._staying()
+        is_accepted = self._accepts(task.group, worker.name, workers, version)
+        return is_accepted and may_launch(task.stage) and not self._finds_better(task.group, worker, workers, version)
+
+    def _finds_better(
+        self, group: Group, worker: WorkerState, workers: Mapping[str, WorkerState], version: int
+    ) -> bool:
+        """Whether there is an empty worker that tasks would rather have."""
         best = group.best(workers, version)
         if not worker.load and worker.name in best:
             return False
         names = workers if worker.load else best
         empty = [name for name in names if not workers[name].load and workers[name].reserved_for is None]
-        return any(group.allows(name) for name in empty)
+        return any(self._accepts(group, name, workers, version) for name in empty)
+
+    def _accepts(self, group: Group, name: str, workers: Mapping[str, WorkerState], version: int) -> bool:
+        """Whether tasks may have a worker. One on which they failed is no choice as long as there is another one."""
+        return group.allows(name) and (name not in group.avoid or not group.is_avoiding(workers, version))
 
     def _staying(self) -> dict[str, WorkerState]:
         return {name: worker for name, worker in self._scheduler.workers.items() if not worker.is_draining}
@@ -90,7 +97,11 @@ class Quarantine:
                 return worker if not worker.load else None
         workers = self._staying()
         best = group.best(workers, version)
-        allowed = [worker for name, worker in workers.items() if group.allows(name) and worker.reserved_for is None]
+        allowed = [
+            worker
+            for name, worker in workers.items()
+            if worker.reserved_for is None and self._accepts(group, name, workers, version)
+        ]
         if not allowed:
             return None
         chosen = min(allowed, key=lambda worker: (worker.load > 0, worker.name not in best, worker.load))

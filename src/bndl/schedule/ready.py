@@ -32,9 +32,21 @@ class Level:
         eager: those of them that take what there is, rather than wait for a better worker.
         plain: those that do not care.
         oldest: since when a task that waits for a better worker has been waiting at the longest, or earlier.
+        oldest_failed: the same for tasks that failed on a worker and wait for another one.
     """
 
-    __slots__ = ("_anywhere", "_groups", "_near", "_places", "alone", "eager", "oldest", "placed", "plain")
+    __slots__ = (
+        "_anywhere",
+        "_groups",
+        "_near",
+        "_places",
+        "alone",
+        "eager",
+        "oldest",
+        "oldest_failed",
+        "placed",
+        "plain",
+    )
 
     def __init__(self) -> None:
         self.alone: dict[int, Group] = {}
@@ -42,6 +54,7 @@ class Level:
         self.eager: dict[int, Group] = {}
         self.plain: dict[int, Group] = {}
         self.oldest = math.inf
+        self.oldest_failed = math.inf
         self._groups: dict[int, Group] = {}
         #: Those that are neither alone nor plain by the workers that are best for them, if these are few, and the rest.
         self._near: dict[str, dict[int, Group]] = {}
@@ -136,7 +149,10 @@ class ReadyTasks:
         group.oldest = min(group.oldest, since)
         if waits and not group.is_plain:
             level = self.levels[priority]
-            level.oldest = min(level.oldest, since)
+            if group.scores:
+                level.oldest = min(level.oldest, since)
+            if group.avoid:
+                level.oldest_failed = min(level.oldest_failed, since)
         (group.tasks.appendleft if first else group.tasks.append)(task)
         self._count += 1
 
