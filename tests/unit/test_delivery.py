@@ -22,9 +22,8 @@ class FakeTransfer:
     def __init__(self) -> None:
         self.open: list[tuple[str, list[int], Any, Any]] = []
 
-    def fetch(
-        self, source: str, _owner: str, _space: int, numbers: Sequence[int], on_done: Any, on_some: Any = None
-    ) -> None:
+    def fetch(self, source: str, _owner: str, _space: int, numbers: Sequence[int], on_done: Any, *rest: Any) -> None:
+        on_some, self.sizes = rest
         self.open.append((source, list(numbers), on_done, on_some))
 
 

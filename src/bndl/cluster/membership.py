@@ -226,11 +226,16 @@ class Membership:
         done = wait(asked.values(), max(min(_ANSWER_TIMEOUT, timeout), 0.0)).done
         complaints = []
         for name, future in asked.items():
-            if future not in done or future.exception() is not None:
+            if future not in done or future.exception() is not None or not _is_view(theirs := future.result(timeout=0)):
                 complaints.append(f"{name} does not say whom it sees")
-            elif (theirs := future.result(timeout=0)) is not None:
+            elif theirs is not None:
                 complaints += _describe(name, mine, set(theirs)) if in_full else [f"{name} sees others"]
         return complaints
+
+
+def _is_view(answer: object) -> bool:
+    """Whether an answer is one that ``compare_views`` gives. A member may answer anything."""
+    return answer is None or (isinstance(answer, list) and all(isinstance(name, str) for name in answer))
 
 
 def _describe(name: str, mine: set[str], theirs: set[str]) -> list[str]:

@@ -31,8 +31,8 @@ class Peer:
     Attributes:
         name: its name: the host's name reversed, the type of the node, its process, and counters.
         node_type: ``worker`` or ``driver``.
-        machine: the host's name, reversed.
-        pid: the number of its process on that host.
+        machine: the host's name, reversed; empty if the node's name does not tell.
+        pid: the number of its process on that host; 0 if the node's name does not tell.
         addresses: where it listens.
         concurrency: how many tasks it executes at the same time.
         connected_on: when it was connected, local time with its zone.
@@ -40,11 +40,11 @@ class Peer:
     """
 
     def __init__(self, info: NodeInfo, caller: Caller) -> None:
-        name = NodeName.parse(info.name)
+        machine, pid = _place_of(info.name)
         self.name = info.name
         self.node_type = info.node_type
-        self.machine = name.machine
-        self.pid = name.pid
+        self.machine = machine
+        self.pid = pid
         self.addresses = info.addresses
         self.concurrency = info.concurrency
         self.connected_on = datetime.now().astimezone()
@@ -69,3 +69,12 @@ class Peer:
 
     def __repr__(self) -> str:
         return f"<Peer: {self.name}>"
+
+
+def _place_of(name: str) -> tuple[str, int]:
+    """The host and the process of a node. A member may have any name."""
+    try:
+        parts = NodeName.parse(name)
+    except ValueError:
+        return "", 0
+    return parts.machine, parts.pid

@@ -99,7 +99,8 @@ class Delivery:
                 self._go_on()
 
         # Each result is delivered as it comes: once the worker is lost, what was fetched before would be made again.
-        self._transfer.fetch(worker, self._name, Space.RESULT, list(wanted), ended, came)
+        sizes = {number: result.size for number, result in wanted.items()}
+        self._transfer.fetch(worker, self._name, Space.RESULT, list(wanted), ended, came, sizes)
 
 
 def _too_large(size: int, limit: int) -> ResultTooLarge:

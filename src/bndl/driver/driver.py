@@ -7,7 +7,6 @@ into events for the scheduler, and does what the scheduler says.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
@@ -44,8 +43,6 @@ from bndl.schedule.events import JobSpec, Kind
 from bndl.schedule.transitions import State
 
 __all__ = ["Driver"]
-
-logger = logging.getLogger(__name__)
 
 
 class Driver:
@@ -86,6 +83,7 @@ class Driver:
             loops.bulk,
             timeout=config.fetch_timeout,
             chunk_bytes=config.chunk_bytes,
+            report=self.peers.report,
         )
         self._waiters = Waiters()
         self.requests = Requests(loops, self._waiters, self._calls, self._transfer, self.name)
@@ -135,11 +133,7 @@ class Driver:
         return next(self._numbers)
 
     def store_if_large(self, space: Space, number: int, payload: bytes) -> bytes:
-        """Keep a payload for workers to fetch if it is too large for a message; returns what goes into the message.
-
-        Raises:
-            StorageFull: there is no room for it.
-        """
+        """Keep a payload for workers to fetch if it is too large for a message; returns what goes into the message."""
         if len(payload) <= self.config.inline_bytes:
             return payload
         self._store.put((self.name, space, number), payload)
@@ -254,11 +248,13 @@ class Driver:
         """Handle a message."""
         handler = self._handlers.get(type(message))
         if handler is None:
-            logger.warning("%s sent a %s, which is not for a driver", sender, type(message).__name__)
+            self.peers.report(sender, f"a {type(message).__name__}, which is not for a driver")
         else:
             handler(sender, message)
 
     def _on_finished(self, worker: str, message: messages.Finished) -> None:
+        if worker not in self._scheduler.workers:  # it is lost, or it is no worker
+            return
         self.watching.attempts_ended(worker, message.results)
         self._settling.arrived(message.results)
         self._cancelling.confirm(worker, ((result.task, result.number) for result in message.results))

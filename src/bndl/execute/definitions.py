@@ -98,6 +98,10 @@ class Tenancy:
         self.watch: Watch | None = None
         self._border = border
 
+    def has(self, key: tuple[int, int]) -> bool:
+        """Whether an attempt, (task, number), is here."""
+        return key in self.attempts or key in self.gathering
+
     def write(self, prepared: Prepared, source: str, text: str) -> None:
         """An attempt printed something. Called by its code."""
         shielded = self._border.shield(prepared)

@@ -102,18 +102,28 @@ def _describe(error: BaseException, skip_frames: int, stack: str) -> bytes:
     return _encoder.encode(Failure(name, text, shown, _pickle(error), bases))
 
 
+def _decode(payload: bytes) -> Failure:
+    """The description in a payload. A peer may send anything, so one that is malformed is described instead."""
+    try:
+        failure: Failure = _decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        text = f"the worker's description of the error is malformed ({error})"
+        return Failure("exception", text, text, bases=("builtins.Exception", "builtins.BaseException"))
+    return failure
+
+
 def matches(payload: bytes, types: Iterable[type[BaseException]]) -> bool:
     """Whether a described exception is an instance of one of these types; they are compared by their names.
 
     So the exception is not unpickled, and it need not be possible.
     """
-    bases = _decoder.decode(payload).bases
+    bases = _decode(payload).bases
     return any(_qualified_name(kind) in bases for kind in types)
 
 
 def rebuild(payload: bytes) -> tuple[Failure, BaseException]:
     """The description, and the exception with its remote traceback as its cause."""
-    failure = _decoder.decode(payload)
+    failure = _decode(payload)
     error: Any = None
     if failure.pickled:
         try:
@@ -140,7 +150,7 @@ class _Unopened(Exception):
 
 def read(payload: bytes) -> tuple[Failure, BaseException]:
     """The description, and what stands for the exception until ``open_cause``. Runs nothing of the user's code."""
-    failure = _decoder.decode(payload)
+    failure = _decode(payload)
     return failure, _Unopened(payload, failure)
 
 

@@ -50,10 +50,13 @@ class Gathering:
             self._open += 1
             numbers = [self.attempt.task]
             self._transfer.fetch(self.driver, self.driver, Space.ARGUMENTS, numbers, self._take_arguments)
+        by_node: dict[str, list[int]] = {}
         for node, tasks in self.attempt.sources:
             if node and node != self._here and tasks:  # without a node: there is no result
-                self._open += 1
-                self._fetch(node, list(tasks))
+                by_node.setdefault(node, []).extend(tasks)
+        for node, numbers in by_node.items():
+            self._open += 1
+            self._fetch(node, numbers)
         self._close_one()
 
     def give_up(self, node: str) -> None:

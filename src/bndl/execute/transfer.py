@@ -10,7 +10,7 @@ message, a large one in several. So no more than a chunk for each fetch is ever 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bndl.errors import BndlError
 from bndl.execute.store import Store
@@ -25,6 +25,15 @@ OnDone = Callable[[dict[int, bytes], list[int]], None]
 #: Called with what has come by now, by number.
 OnSome = Callable[[dict[int, bytes]], None]
 
+#: How much is served in one message at most, however much is asked for.
+_MOST_SERVED = 64 << 20
+#: The size of a thing of which nothing has come yet.
+_UNKNOWN = -1
+
+
+def _report_nothing(_peer: str, _what: str) -> None:
+    """For nodes whose peers are played by a test."""
+
 
 class Transfer:
     """Fetches and serves. ``fetch`` and ``answered`` are for the node's loop only.
@@ -36,6 +45,7 @@ class Transfer:
         bulk_loop: reads and sends what others ask for, so that this does not hold up the node's loop.
         timeout: how many seconds a node may take to answer.
         chunk_bytes: how much is asked for at a time.
+        report: told of a node whose answer does not fit its question, and how.
     """
 
     def __init__(
@@ -47,13 +57,15 @@ class Transfer:
         *,
         timeout: float,
         chunk_bytes: int,
+        report: Callable[[str, str], None] = _report_nothing,
     ) -> None:
         self._store = store
         self._calls = calls
         self._send = send
         self._bulk_loop = bulk_loop
         self._timeout = timeout
-        self._chunk_bytes = chunk_bytes
+        self.chunk_bytes = chunk_bytes
+        self.report = report
 
     def fetch(
         self,
@@ -63,6 +75,7 @@ class Transfer:
         numbers: Sequence[int],
         on_done: OnDone,
         on_some: OnSome | None = None,
+        sizes: Mapping[int, int] | None = None,
     ) -> Callable[[], None]:
         """Fetch things from the store of a node. Returns what gives it up, without a call of ``on_done``.
 
@@ -73,8 +86,9 @@ class Transfer:
             numbers: which things; at least one.
             on_done: called once, on the loop.
             on_some: called on the loop with what each message brought, which ``on_done`` does not get then.
+            sizes: how many bytes each thing may have, by number. One that is larger counts as missing.
         """
-        fetching = _Fetching(self, source, (owner, space), list(numbers), on_done, on_some)
+        fetching = _Fetching(self, source, (owner, space), list(numbers), on_done, on_some, sizes or {})
         fetching.ask()
         return lambda: self._calls.withdraw(fetching.call)
 
@@ -84,7 +98,7 @@ class Transfer:
 
     def _serve(self, asker: str, request: Fetch) -> None:
         parts = []
-        room = request.limit
+        room = min(request.limit, _MOST_SERVED)
         offset = request.offset
         for number in request.numbers:
             key = (request.owner, request.space, number)
@@ -106,7 +120,7 @@ class Transfer:
         numbers, offset = fetching.numbers, fetching.offset
         fetching.call = self._calls.ask(
             fetching.source,
-            lambda call: Fetch(call, owner, space, numbers, offset, self._chunk_bytes),
+            lambda call: Fetch(call, owner, space, numbers, offset, self.chunk_bytes),
             fetching.on_answer,
             self._timeout,
         )
@@ -121,6 +135,9 @@ class _Fetching:
         "_on_done",
         "_on_some",
         "_pieces",
+        "_size",
+        "_sizes",
+        "_taken",
         "_transfer",
         "call",
         "numbers",
@@ -137,6 +154,7 @@ class _Fetching:
         numbers: list[int],
         on_done: OnDone,
         on_some: OnSome | None,
+        sizes: Mapping[int, int],
     ) -> None:
         self._transfer = transfer
         self._on_done = on_done
@@ -145,6 +163,11 @@ class _Fetching:
         self._missing: list[int] = []
         #: The pieces of the thing that is under way.
         self._pieces: list[bytes] = []
+        #: Its size, as the first piece said.
+        self._size = _UNKNOWN
+        self._sizes = sizes
+        #: How many of the numbers have come with the answer that is being taken in.
+        self._taken = 0
         #: The number of the question that is under way.
         self.call = 0
         self.source = source
@@ -166,23 +189,45 @@ class _Fetching:
         if not isinstance(answer, Fetched) or not answer.parts:
             self._on_done(self._data, self._missing + self.numbers)
             return
-        taken = 0
-        for part in answer.parts:
-            if part.number != self.numbers[taken]:
-                break
-            if part.size < 0:
-                self._missing.append(part.number)
-            else:
-                self._pieces.append(part.data)
-                self.offset += len(part.data)
-                if self.offset < part.size:
-                    break
-                self._data[part.number] = b"".join(self._pieces) if len(self._pieces) > 1 else self._pieces[0]
-            self._pieces = []
-            self.offset = 0
-            taken += 1
-        self.numbers = self.numbers[taken:]
+        complaint = self._take(answer.parts)
         if self._on_some is not None and self._data:
             data, self._data = self._data, {}
             self._on_some(data)
-        self.ask()
+        if complaint:
+            self._transfer.report(self.source, complaint)
+            self._on_done(self._data, self._missing + self.numbers)
+        else:
+            self.ask()
+
+    def _take(self, parts: Sequence[Part]) -> str:
+        """Take in the parts of an answer, up to the first that is wrong. Returns what is wrong with it, or nothing."""
+        try:
+            return self._take_each(parts)
+        finally:
+            self.numbers = self.numbers[self._taken :]
+            self._taken = 0
+
+    def _take_each(self, parts: Sequence[Part]) -> str:
+        room = self._transfer.chunk_bytes
+        for part in parts:
+            room -= len(part.data)
+            if room < 0:
+                return "more bytes than it was asked for"
+            if self._taken == len(self.numbers) or part.number != self.numbers[self._taken]:
+                return "something else than it was asked for"
+            if part.size < 0 or self._size not in {_UNKNOWN, part.size}:  # dropped, or replaced in the meantime
+                self._missing.append(part.number)
+            else:
+                self._size = part.size
+                self._pieces.append(part.data)
+                self.offset += len(part.data)
+                if part.size > self._sizes.get(part.number, part.size) or self.offset > part.size:
+                    return "more than the size that it announced"
+                if self.offset < part.size:
+                    return "" if part.data else "an empty part of something that is larger"
+                self._data[part.number] = b"".join(self._pieces) if len(self._pieces) > 1 else self._pieces[0]
+            self._pieces = []
+            self._size = _UNKNOWN
+            self.offset = 0
+            self._taken += 1
+        return ""

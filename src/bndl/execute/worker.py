@@ -12,8 +12,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from bndl.config import Config
-from bndl.execute import failures, shared
+from bndl.execute import shared
 from bndl.execute.border import INSIDE, SHIELDED, Border
+from bndl.execute.calling import Calling
 from bndl.execute.current import check_cancelled
 from bndl.execute.definitions import Definition, Tenancy
 from bndl.execute.departures import take_departures
@@ -24,7 +25,6 @@ from bndl.execute.lines import DELAY as LINES_DELAY
 from bndl.execute.lines import Limit, Lines
 from bndl.execute.outbox import DELAY as OUTBOX_DELAY
 from bndl.execute.outbox import Outbox
-from bndl.execute.payloads import Packer, unpack
 from bndl.execute.runner import ABANDONED, INPUTS_MISSING, Runner
 from bndl.execute.search_path import take_over
 from bndl.execute.slots import Prepared
@@ -86,6 +86,7 @@ class Worker:
             parts.bulk_loop,
             timeout=config.fetch_timeout,
             chunk_bytes=config.chunk_bytes,
+            report=self.peers.report,
         )
         self._limit = Limit(parts.loop.now)
         self._border = Border(parts.interrupt, parts.withdraw)
@@ -102,7 +103,7 @@ class Worker:
             messages.Abandon: self._on_abandon,
             messages.Adopt: self._on_adopt,
             messages.Answer: self._on_answer,
-            messages.Call: self._on_call,
+            messages.Call: Calling(self._send, parts.run_beside).handle,
             messages.Define: self._on_define,
             messages.Dismiss: self.leave.dismissed,
             messages.Fetch: self._transfer.serve,
@@ -152,9 +153,12 @@ class Worker:
         """Handle a message."""
         handler = self._handlers.get(type(message))
         if handler is None:
-            logger.warning("%s sent a %s, which is not for a worker", sender, type(message).__name__)
+            self.peers.report(sender, f"a {type(message).__name__}, which is not for a worker")
         else:
             handler(sender, message)
+
+    def _send(self, to: str, message: Message) -> None:
+        self.peers.send(to, message)
 
     def _tenancy(self, driver: str) -> Tenancy:
         tenancy = self._tenancies.get(driver)
@@ -214,19 +218,20 @@ class Worker:
         if tenancy.gone:
             return
         for attempt in attempts:
-            if attempt.arguments and not attempt.sources:
-                prepared.append(Prepared(tenancy, definition, attempt))
+            if tenancy.has((attempt.task, attempt.number)):
+                self.peers.report(tenancy.driver, f"attempt {attempt.number} of task {attempt.task} a second time")
+            elif attempt.arguments and not attempt.sources:
+                prepared.append(self._note(Prepared(tenancy, definition, attempt)))
             else:
                 gathering = Gathering(self._transfer, self.name, tenancy.driver, attempt, self._on_gathered)
                 tenancy.gathering[(attempt.task, attempt.number)] = (definition, gathering)
                 gathering.start()
         if prepared:
-            self._put(tenancy, prepared)
+            self._slots.put(prepared)
 
-    def _put(self, tenancy: Tenancy, attempts: Sequence[Prepared]) -> None:
-        for prepared in attempts:
-            tenancy.attempts[prepared.key] = prepared
-        self._slots.put(attempts)
+    def _note(self, prepared: Prepared) -> Prepared:
+        prepared.tenancy.attempts[prepared.key] = prepared
+        return prepared
 
     def _on_gathered(self, gathering: Gathering) -> None:
         attempt = gathering.attempt
@@ -242,7 +247,7 @@ class Worker:
         else:
             prepared = Prepared(tenancy, entry[0], attempt, gathering.inputs, gathering.fetched)
             prepared.attempt = gathering.complete_attempt()
-            self._put(tenancy, [prepared])
+            self._slots.put([self._note(prepared)])
 
     def _on_take_back(self, driver: str, message: messages.TakeBack) -> None:
         self.peers.send(driver, messages.Returned(self._remove(driver, message.attempts)))
@@ -306,18 +311,6 @@ class Worker:
         before, tenancy.watch = tenancy.watch, watch
         if before is not None and watch is None:
             self._parts.run_beside(before.close)
-
-    def _on_call(self, sender: str, message: messages.Call) -> None:
-        def run() -> None:
-            try:
-                function, args, kwargs = unpack(message.function)
-                payload = Packer().pack(function(*args, **kwargs), "the result")
-                # In here, because this raises, too, if the result is too large for a message.
-                self.peers.send(sender, messages.Answer(message.call, True, payload))  # noqa: FBT003
-            except BaseException as error:  # noqa: BLE001 - where the thread ends; it goes to the caller
-                self.peers.send(sender, messages.Answer(message.call, False, failures.describe(error, 1)))  # noqa: FBT003
-
-        self._parts.run_beside(run)
 
     def fetch_shared(self, driver: str, number: int) -> bytes | None:
         """A value that a driver shares; None if it is not to be had. Waits for it, in the thread of a task."""

@@ -22,6 +22,8 @@ from collections import deque
 
 import msgspec
 
+from bndl.net.bounds import Number
+
 __all__ = ["BULK_CREDITS", "CREDITS", "Credit", "Tally", "Window"]
 
 #: How many frames may be on their way to a peer.
@@ -38,7 +40,7 @@ class Credit(msgspec.Struct, frozen=True, array_like=True, tag=26):
         bulk: which frames.
     """
 
-    count: int
+    count: Number
     bulk: bool
 
 

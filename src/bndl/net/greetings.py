@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
+
+from bndl.net.bounds import MANY, Name, Number
 
 __all__ = ["Hello", "NodeInfo"]
 
@@ -19,12 +24,12 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
         addresses: where it listens.
     """
 
-    name: str
-    node_type: str
-    incarnation: str
-    versions: dict[str, str]
-    concurrency: int = 0
-    addresses: tuple[str, ...] = ()
+    name: Name
+    node_type: Name
+    incarnation: Name
+    versions: Annotated[dict[Name, Name], Meta(max_length=100)]
+    concurrency: Annotated[int, Meta(ge=0, le=MANY)] = 0
+    addresses: Annotated[tuple[Name, ...], Meta(max_length=4096)] = ()
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=0):
@@ -37,5 +42,5 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """
 
     info: NodeInfo
-    session: int
+    session: Number
     asks: bool

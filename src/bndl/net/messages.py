@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
+from bndl.net.bounds import MANY, SOME, Amount, Attempts, Count, Name, Number, Numbers, Seconds, Size, Timeout
 from bndl.net.credits import Credit
 from bndl.net.greetings import Hello, NodeInfo
 
@@ -59,7 +62,7 @@ class Define(msgspec.Struct, frozen=True, array_like=True, tag=1):
         kept: whether results are to be kept on the worker.
     """
 
-    stage: int
+    stage: Number
     job_name: str
     stage_name: str
     function: bytes
@@ -80,42 +83,42 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
         timeout: seconds that it may execute; 0 for no limit.
     """
 
-    task: int
-    number: int
+    task: Number
+    number: Count
     arguments: bytes
-    sources: Sequence[tuple[str, Sequence[int]]] = ()
-    timeout: float = 0.0
+    sources: Annotated[Sequence[tuple[Name, Numbers]], Meta(max_length=SOME)] = ()
+    timeout: Timeout = 0.0
 
 
 class Launch(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """Execute these, in this order."""
 
-    stage: int
-    attempts: Sequence[Attempt]
+    stage: Number
+    attempts: Annotated[Sequence[Attempt], Meta(max_length=SOME)]
 
 
 class TakeBack(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """Give back those of these attempts, as (task, number), that are not started. Answered by ``Returned``."""
 
-    attempts: Sequence[tuple[int, int]]
+    attempts: Attempts
 
 
 class Abandon(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """Nobody waits for these attempts any more. Each is answered in a ``Finished``, whenever it is over."""
 
-    attempts: Sequence[tuple[int, int]]
+    attempts: Attempts
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """Drop the results of these tasks."""
 
-    tasks: Sequence[int]
+    tasks: Numbers
 
 
 class Forget(msgspec.Struct, frozen=True, array_like=True, tag=6):
     """Drop all that belongs to these stages."""
 
-    stages: Sequence[int]
+    stages: Numbers
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True):
@@ -136,15 +139,15 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
         notes: what was seen of the attempt, if the driver asked for that with ``Watch``.
     """
 
-    task: int
-    number: int
-    kind: int
-    seconds: float
+    task: Number
+    number: Count
+    kind: Annotated[int, Meta(ge=0, le=3)]
+    seconds: Seconds
     payload: bytes = b""
     stored: bool = False
-    size: int = 0
-    fetched: int = 0
-    missing: Sequence[tuple[int, str]] = ()
+    size: Amount = 0
+    fetched: Amount = 0
+    missing: Annotated[Sequence[tuple[Number, Name]], Meta(max_length=SOME)] = ()
     additions: bytes = b""
     notes: bytes = b""
 
@@ -152,13 +155,13 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
 class Finished(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """Attempts that ended."""
 
-    results: Sequence[Result]
+    results: Annotated[Sequence[Result], Meta(max_length=SOME)]
 
 
 class Returned(msgspec.Struct, frozen=True, array_like=True, tag=8):
     """The attempts that a ``TakeBack`` found not started; they will not be."""
 
-    attempts: Sequence[tuple[int, int]]
+    attempts: Attempts
 
 
 class Space(IntEnum):
@@ -186,12 +189,12 @@ class Fetch(msgspec.Struct, frozen=True, array_like=True, tag=9):
         limit: in bytes.
     """
 
-    call: int
-    owner: str
-    space: int
-    numbers: Sequence[int]
-    offset: int
-    limit: int
+    call: Number
+    owner: Name
+    space: Number
+    numbers: Numbers
+    offset: Amount
+    limit: Amount
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
@@ -203,16 +206,16 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
         data: from the offset asked for, or from the start.
     """
 
-    number: int
-    size: int
+    number: Number
+    size: Size
     data: bytes
 
 
 class Fetched(msgspec.Struct, frozen=True, array_like=True, tag=10):
     """The answer to a ``Fetch``."""
 
-    call: int
-    parts: Sequence[Part]
+    call: Number
+    parts: Annotated[Sequence[Part], Meta(max_length=MANY)]
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, tag=11):
@@ -223,14 +226,14 @@ class Call(msgspec.Struct, frozen=True, array_like=True, tag=11):
         function: pickled, with its arguments.
     """
 
-    call: int
+    call: Number
     function: bytes
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, tag=12):
     """What a ``Call`` came to: a pickled result, or the description of an error."""
 
-    call: int
+    call: Number
     succeeded: bool
     payload: bytes
 
@@ -246,8 +249,8 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
         text: one line, without its end; what was logged may have several.
     """
 
-    task: int
-    attempt: int
+    task: Number
+    attempt: Count
     source: str
     level: int
     text: str
@@ -261,14 +264,14 @@ class Said(msgspec.Struct, frozen=True, array_like=True, tag=13):
         dropped: how many lines more there were since the last of these messages, over what a worker may send.
     """
 
-    lines: Sequence[Line]
-    dropped: int = 0
+    lines: Annotated[Sequence[Line], Meta(max_length=SOME)]
+    dropped: Amount = 0
 
 
 class LookIn(msgspec.Struct, frozen=True, array_like=True, tag=20):
     """Look for modules in these places from now on. For the workers that the sender started."""
 
-    path: Sequence[str]
+    path: Annotated[Sequence[str], Meta(max_length=SOME)]
 
 
 class Leaving(msgspec.Struct, frozen=True, array_like=True, tag=21):
@@ -295,16 +298,16 @@ class Adopt(msgspec.Struct, frozen=True, array_like=True, tag=23):
         tasks: whose results.
     """
 
-    call: int
-    source: str
-    tasks: Sequence[int]
+    call: Number
+    source: Name
+    tasks: Numbers
 
 
 class Adopted(msgspec.Struct, frozen=True, array_like=True, tag=24):
     """The answer to an ``Adopt``: the tasks whose results are kept here now."""
 
-    call: int
-    tasks: Sequence[int]
+    call: Number
+    tasks: Numbers
 
 
 class Watch(msgspec.Struct, frozen=True, array_like=True, tag=25):
@@ -324,7 +327,7 @@ class Lost(msgspec.Struct, frozen=True, array_like=True, tag=27):
         worker: its name.
     """
 
-    worker: str
+    worker: Name
 
 
 Message = (

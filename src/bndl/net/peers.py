@@ -13,17 +13,19 @@ whom it finds again after it had lost it, because the other side may not have no
 
     Joined(x) --> Hello(asks) ~~~> x
                   Hello       <~~~ x   --> connected(x)
-    Left(x), a Hello with another incarnation or session, or what is no message --> lost(x)
+    Left(x), a Hello with another incarnation or session, or a malformed frame --> lost(x)
 
 The session of a greeting counts how often we began anew with a peer. When one side lost the other and finds it again,
 its next greeting has a new session, and the other side forgets what was between them, even if it never noticed.
 
 What is sent to a peer costs credits, which the peer gives back: see ``net.credits``. Greetings and credits are free.
+
+A peer may send anything. Malformed frames, and messages that others find to make no sense, are reported to
+``net.misconduct``, which refuses a peer that goes on with it.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -32,13 +34,18 @@ import msgspec
 
 from bndl.loop import Loop
 from bndl.net.credits import BULK_CREDITS, CREDITS, Credit, Tally
+from bndl.net.early import Early
 from bndl.net.fabric import Fabric, FabricEvent, Joined, Left, Received
 from bndl.net.messages import Hello, Message, NodeInfo, decode, encode
+from bndl.net.misconduct import STRANGERS, Misconduct
 from bndl.net.sending import Sending
 
 __all__ = ["PeerListener", "Peers", "own_versions"]
 
-logger = logging.getLogger(__name__)
+#: The types of nodes.
+_NODE_TYPES = frozenset({"driver", "worker"})
+#: Of how many nodes that are not there it is remembered that they were, or that they are to be greeted.
+_MOST_ABSENT = 10_000
 
 
 def own_versions(bndl_version: str) -> dict[str, str]:
@@ -108,16 +115,17 @@ class Peers:
         self._listener = listener
         self._interval = interval
         self._greets_all = greets_all
-        #: Those that are to be greeted when they are announced.
-        self._wanted: set[str] = set()
+        #: Those that are to be greeted when they are announced, the oldest wish first.
+        self._wanted: dict[str, None] = {}
         self._nodes: dict[str, _Node] = {}
         self._sending = Sending(fabric, self._nodes.__contains__)
         #: What was taken of each node that announced itself, and of its bulk frames. It outlives sessions, so that
         #: nothing that was taken goes uncounted; the other side has all credits when it begins anew.
         self._taken: dict[tuple[str, bool], Tally] = {}
+        #: How often we began anew with each node, those that were there last at the end.
         self._sessions: dict[str, int] = {}
-        #: Greetings of nodes that are not announced yet: frames and announcements come on separate ways.
-        self._early: dict[str, Hello] = {}
+        self._early = Early()
+        self._misconduct = Misconduct(loop, self._ban)
         self._handlers: dict[type, Callable[..., None]] = {
             Received: self._on_received,
             Joined: self._on_joined,
@@ -167,21 +175,33 @@ class Peers:
         """Whether a node can be talked to. If not, it is greeted, now or when it is announced."""
         node = self._nodes.get(name)
         if node is None:
-            self._wanted.add(name)
+            self._wanted[name] = None
+            _trim(self._wanted)
         elif not node.greeted:
             self._greet(name, node)
         return node is not None and node.connected
 
+    def report(self, name: str, what: str) -> None:
+        """A peer sent a message that makes no sense. On the loop.
+
+        Args:
+            name: of the peer.
+            what: what it sent, in words that follow "sent".
+        """
+        self._misconduct.report(name if name in self._nodes else STRANGERS, what)
+
     def _on_received(self, event: Received) -> None:
+        if self._misconduct.drops_frame(event.sender):
+            return
         try:
             message = decode(event.frame)
         except msgspec.DecodeError as error:
-            logger.warning("a frame of %d bytes from %s is no message: %s", len(event.frame), event.sender, error)
             self._take(event)
             self._lose_track(event.sender)
+            self.report(event.sender, f"a frame of {len(event.frame)} bytes that is no message ({error})")
             return
         if type(message) is Hello:
-            self._on_hello(event.sender, message)
+            self._on_hello(event.sender, message, len(event.frame))
             return
         if type(message) is Credit:
             self._sending.granted(event.sender, message.count, bulk=message.bulk)
@@ -211,17 +231,27 @@ class Peers:
             return
         self._nodes[event.name] = node = _Node()
         self._sending.reset(event.name)
-        self._sessions[event.name] = session = self._sessions.get(event.name, 0) + 1
+        session = self._begin_session(event.name)
         if self._greets_all or session > 1 or event.name in self._wanted:
-            self._wanted.discard(event.name)
+            self._wanted.pop(event.name, None)
             self._greet(event.name, node)
-        early = self._early.pop(event.name, None)
+        early = self._early.take(event.name)
         if early is not None:
-            self._on_hello(event.name, early)
+            self._on_hello(event.name, early, 0)
+
+    def _begin_session(self, name: str) -> int:
+        """Count that we begin anew with a node."""
+        self._sessions[name] = session = self._sessions.pop(name, 0) + 1
+        if len(self._sessions) > 2 * (len(self._nodes) + _MOST_ABSENT):
+            absent = [each for each in self._sessions if each not in self._nodes]
+            for each in absent[:-_MOST_ABSENT]:
+                del self._sessions[each]
+        return session
 
     def _on_left(self, event: Left) -> None:
-        self._early.pop(event.name, None)
-        self._wanted.discard(event.name)
+        self._early.take(event.name)
+        self._wanted.pop(event.name, None)
+        self._misconduct.leave(event.name)
         node = self._nodes.pop(event.name, None)
         self._sending.reset(event.name)
         self._taken.pop((event.name, False), None)
@@ -244,12 +274,14 @@ class Peers:
             self._info = msgspec.structs.replace(self._info, addresses=self._fabric.addresses)
         self._fabric.send(name, encode(Hello(self._info, self._sessions.get(name, 1), asks)))
 
-    def _on_hello(self, sender: str, hello: Hello) -> None:
-        if hello.info.name != sender:
+    def _on_hello(self, sender: str, hello: Hello, size: int) -> None:
+        info = hello.info
+        if info.name != sender or info.node_type not in _NODE_TYPES:
+            self.report(sender, f"a greeting of the {info.node_type!r} {info.name!r}")
             return
         node = self._nodes.get(sender)
         if node is None:
-            self._early[sender] = hello
+            self._early.put(sender, hello, size)
             return
         if hello.info.versions != self._info.versions:
             if not node.refused:
@@ -290,10 +322,21 @@ class Peers:
         if node is None or not node.connected:
             return
         self._sending.reset(name)
-        self._listener.peer_lost(name, "it sent what is no message")
+        self._listener.peer_lost(name, "it sent a malformed message")
         self._nodes[name] = fresh = _Node()
-        self._sessions[name] = self._sessions.get(name, 0) + 1
+        self._begin_session(name)
         self._greet(name, fresh)
+
+    def _ban(self, name: str, reason: str) -> None:
+        """Have nothing to do with a peer any more, until it leaves."""
+        node = self._nodes.get(name)
+        if node is None:
+            return
+        node.refused = True
+        self._sending.reset(name)
+        if node.connected:
+            node.connected = False
+            self._listener.peer_lost(name, reason)
 
     def _begin_anew(self, name: str, node: _Node, hello: Hello) -> _Node:
         """The other side has lost us, or is another process: what was between us is void on both sides.
@@ -308,3 +351,9 @@ class Peers:
         fresh.info = hello.info
         fresh.session = hello.session
         return fresh
+
+
+def _trim(names: dict[str, None]) -> None:
+    """Forget the oldest of too many names."""
+    if len(names) > _MOST_ABSENT:
+        del names[next(iter(names))]
