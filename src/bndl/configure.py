@@ -10,9 +10,9 @@ Each is checked where it was written, so that an error names the file with the l
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
-import stat
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -23,6 +23,7 @@ from typing import Any
 
 from bndl.config import Config
 from bndl.errors import InvalidOption, InvalidSetting
+from bndl.trusted import read_file
 
 __all__ = ["FILE_NAME", "Configured", "configure"]
 
@@ -72,8 +73,8 @@ def configure(
     origins = dict.fromkeys(_TYPES, "default")
     if base is None:
         environment = os.environ if environment is None else environment
-        for path in _find_files(environment, folder or Path.cwd()):
-            for name, value, line in _read_file(path):
+        for path, data in _read_files(environment, folder):
+            for name, value, line in _parse_file(path, data):
                 values[name] = value
                 origins[name] = f"{path}, line {line}"
         for name, value in _read_environment(environment):
@@ -97,22 +98,74 @@ def _make(base: Config, values: Mapping[str, Any], origins: Mapping[str, str]) -
     return base
 
 
-def _find_files(environment: Mapping[str, str], folder: Path) -> list[Path]:
-    """The user's file and the project's, those of them that are there."""
-    home = environment.get("XDG_CONFIG_HOME") or (Path(environment.get("HOME") or Path.home()) / ".config")
-    user = Path(home) / "bndl" / FILE_NAME
-    folder = folder.absolute()
-    project = next((path for each in (folder, *folder.parents) if (path := each / FILE_NAME).is_file()), None)
-    return [path for path in (user, project) if path is not None and path.is_file()]
+def _read_files(environment: Mapping[str, str], folder: Path | None) -> list[tuple[Path, bytes]]:
+    """The user's file and the project's, those of them that are there, with what is in them."""
+    found = []
+    user = _find_user_folder(environment)
+    if user is not None:
+        # In a folder of the user's own it may be a link, as those make it who keep such files elsewhere.
+        path = user / "bndl" / FILE_NAME
+        data = _read_file(path, follow_links=True)
+        if data is not None:
+            found.append((path, data))
+    try:
+        folder = Path.cwd() if folder is None else folder.absolute()
+    except OSError:  # the current folder was removed, so it belongs to no project
+        return found
+    for path in (each / FILE_NAME for each in (folder, *folder.parents)):
+        data = _read_file(path, follow_links=False)
+        if data is not None:
+            return [*found, (path, data)]
+    return found
 
 
-def _read_file(path: Path) -> list[tuple[str, object, int]]:
+def _find_user_folder(environment: Mapping[str, str]) -> Path | None:
+    """Where this user's settings of programs are, or None if nothing says so: the user may be unknown here."""
+    configured = environment.get("XDG_CONFIG_HOME")
+    if configured and Path(configured).is_absolute():  # the specification has others ignored
+        return Path(configured)
+    try:
+        home = Path(environment.get("HOME") or Path.home())
+    except RuntimeError:
+        return None
+    return home / ".config" if home.is_absolute() else None
+
+
+def _read_file(path: Path, *, follow_links: bool) -> bytes | None:
+    """What is in a file; None if it is not there.
+
+    Settings decide whose code runs here, so they must not be somebody else's, as in a shared folder.
+
+    Raises:
+        InvalidSetting: it cannot be read, or others may write to it.
+    """
+    try:
+        file = read_file(path, follow_links=follow_links)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow_links:
+            text = f"{path} is a symbolic link, which may have been made by another user. Put the file itself there."
+        elif not os.path.lexists(path):  # a folder on the way cannot be searched, so nothing is known of it
+            return None
+        else:
+            text = f"{path}: {error.strerror}. Correct it, or remove the file."
+        raise InvalidSetting(text, where=str(path)) from None
+    if file.outsiders:
+        text = (
+            f"{path} {file.outsiders}, so it is not trusted. Make it yours alone (chown, chmod go-w), or work in "
+            "another folder."
+        )
+        raise InvalidSetting(text, where=str(path))
+    return file.data
+
+
+def _parse_file(path: Path, data: bytes) -> list[tuple[str, object, int]]:
     """The settings in a file, each with its line."""
     try:
-        _check_owner(path)
-        text = path.read_text(encoding="utf-8")
+        text = data.decode()
         table = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidSetting(f"{path}: {error}. Correct it, or remove the file.", where=str(path)) from None
     found = []
     for name, value in table.items():
@@ -120,26 +173,17 @@ def _read_file(path: Path) -> list[tuple[str, object, int]]:
         where = f"{path}, line {line}"
         _check_name(name, where)
         converted = _convert(name, value, where)
-        found.append((name, _seen_from(path.parent, converted) if name in _PATHS else converted, line))
+        found.append((name, _seen_from(path, converted, where) if name in _PATHS else converted, line))
     return found
 
 
-def _seen_from(folder: Path, value: object) -> str:
+def _seen_from(path: Path, value: object, where: str) -> str:
     """A path in a file is relative to the folder of that file."""
-    return str(folder / Path(str(value)).expanduser())
-
-
-def _check_owner(path: Path) -> None:
-    """Settings decide whose code runs here, so they must not be somebody else's, as in a shared folder."""
-    status = path.stat()
-    if not hasattr(os, "getuid"):
-        return
-    if status.st_uid not in {0, os.getuid()} or status.st_mode & stat.S_IWOTH:
-        text = (
-            f"{path} belongs to another user or can be written by all, so it is not trusted. Make it yours "
-            f"(chown, chmod o-w), or work in another folder."
-        )
-        raise InvalidSetting(text, where=str(path))
+    try:
+        return str(path.parent / Path(str(value)).expanduser())
+    except RuntimeError:
+        text = f"{where}: the home folder in {str(value)!r} is not known here. Set HOME, or write the whole path."
+        raise InvalidSetting(text, where=where) from None
 
 
 def _find_line(text: str, name: str) -> int:

@@ -20,6 +20,7 @@ import typer
 from bndl.cluster.authority import Authority
 from bndl.errors import InvalidOption
 from bndl.net.credentials import AUTHORITY, CERTIFICATE, KEY, SECRET, Credentials
+from bndl.trusted import find_outsiders, open_folder, read_file
 
 __all__ = ["add_hosts", "init_cluster"]
 
@@ -62,12 +63,9 @@ def add_hosts(folder: Path, hosts: Sequence[str], days: int) -> None:
         InvalidOption: the folder is not as ``init_cluster`` made it, has this machine already or cannot be written, or
             a name or a time cannot be used.
     """
+    certificate, key, secret = _read(folder)
     try:
-        authority = Authority.load((folder / AUTHORITY).read_bytes(), (folder / _AUTHORITY_KEY).read_bytes())
-        secret = (folder / SECRET).read_bytes()
-    except OSError as error:
-        text = f"{error.filename!r} cannot be read ({error.strerror}); name the folder that `bndl cluster init` made."
-        raise InvalidOption(text) from None
+        authority = Authority.load(certificate, key)
     except ValueError:  # its text may have what is in the files
         text = (
             f"{AUTHORITY} or {_AUTHORITY_KEY} in {str(folder)!r} is damaged; take them from a copy, or make new "
@@ -78,6 +76,32 @@ def add_hosts(folder: Path, hosts: Sequence[str], days: int) -> None:
         _check_hosts(folder, hosts)
         _write(folder, _issue(authority, secret, hosts, days))
     _tell(folder, hosts)
+
+
+def _read(folder: Path) -> list[bytes]:
+    """The certificate of the authority, its key, and the secret: all from one folder, whatever is done to its name."""
+    path, opened, found = folder, -1, []
+    try:
+        opened = open_folder(folder)
+        outsiders = find_outsiders(os.fstat(opened))
+        for name in (AUTHORITY, _AUTHORITY_KEY, SECRET):
+            path = folder / name
+            file = read_file(name, folder=opened, follow_links=True)
+            found.append(file.data)
+            outsiders = outsiders or file.outsiders
+    except OSError as error:
+        text = (
+            f"{str(path)!r} cannot be read ({error.strerror or error}); name the folder that `bndl cluster init` made."
+        )
+        raise InvalidOption(text) from None
+    finally:
+        if opened >= 0:
+            os.close(opened)
+    if outsiders:
+        typer.echo(
+            f"{folder}: what is in it {outsiders}, who can sign for the cluster then: chown it, chmod go-w it", err=True
+        )
+    return found
 
 
 def _issue(authority: Authority, secret: bytes, hosts: Sequence[str], days: int) -> dict[str, bytes]:
@@ -119,12 +143,36 @@ def _told(folder: Path, days: int) -> Iterator[None]:
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files that were not there, and that nobody else may read at any moment."""
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
+    """Write files that were not there, and that nobody else may read or replace at any moment.
+
+    All go into the folder that was looked at, whatever others do to its name meanwhile.
+    """
+    with contextlib.ExitStack() as stack:
+        top = _open_own(folder, stack)
+        below: dict[str, int] = {}
+        for name, data in files.items():
+            host, _, file_name = name.rpartition("/")
+            if host and host not in below:
+                os.mkdir(host, 0o700, dir_fd=top)
+                below[host] = os.open(host, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+                stack.callback(os.close, below[host])
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with open(os.open(file_name, flags, 0o600, dir_fd=below.get(host, top)), "wb") as file:  # noqa: PTH123 - a descriptor
+                file.write(data)
+
+
+def _open_own(folder: Path, stack: contextlib.ExitStack) -> int:
+    """Open a folder that only this user can write to."""
+    opened = open_folder(folder)
+    stack.callback(os.close, opened)
+    outsiders = find_outsiders(os.fstat(opened))
+    if outsiders:
+        text = (
+            f"{str(folder)!r} {outsiders}, who could replace the keys in it. Name a new folder, or make it yours alone "
+            "(chown, chmod go-w)."
+        )
+        raise InvalidOption(text)
+    return opened
 
 
 def _tell(folder: Path, hosts: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_urlsafe
@@ -12,6 +11,7 @@ from secrets import token_urlsafe
 from bndl.config import Config
 from bndl.errors import InvalidOption
 from bndl.net.endpoints import Endpoint
+from bndl.trusted import TrustedFile, find_outsiders, open_folder, read_file
 
 __all__ = ["AUTHORITY", "CERTIFICATE", "KEY", "SECRET", "Credentials", "find_credentials", "require_credentials"]
 
@@ -61,14 +61,14 @@ def find_credentials(config: Config) -> Credentials | None:
     """
     if not config.credentials:
         return Credentials(_read_secret(Path(config.secret_file))) if config.secret_file else None
-    folder = Path(config.credentials)
-    for name in (AUTHORITY, CERTIFICATE, KEY):
-        if not (folder / name).is_file():
-            text = f"there is no {name} in {str(folder)!r}; make such a folder with `bndl cluster init`."
-            raise InvalidOption(text)
-    _warn_if_shared(folder / KEY)
-    secret = _read_secret(Path(config.secret_file) if config.secret_file else folder / SECRET)
-    return Credentials(secret, *(_read_pem(folder / name) for name in (AUTHORITY, CERTIFICATE, KEY)))
+    path = Path(config.credentials)
+    folder = _open_folder(path)
+    try:
+        authority, certificate, key = (_read_pem(path, name, folder) for name in (AUTHORITY, CERTIFICATE, KEY))
+        secret = _read_secret(Path(config.secret_file)) if config.secret_file else _read_secret(path / SECRET, folder)
+    finally:
+        os.close(folder)
+    return Credentials(secret, authority, certificate, key)
 
 
 def require_credentials(config: Config) -> Credentials:
@@ -93,29 +93,59 @@ def require_credentials(config: Config) -> Credentials:
     return Credentials.fresh()
 
 
-def _read_secret(path: Path) -> str:
+def _open_folder(path: Path) -> int:
+    """Open a folder of credentials, so that all of them are from the same one. The caller closes it."""
     try:
-        _warn_if_shared(path)
-        secret = path.read_text(encoding="utf-8").strip()
+        folder = open_folder(path)
+    except OSError as error:
+        text = f"the folder {str(path)!r} cannot be opened ({error.strerror}); make one with `bndl cluster init`."
+        raise InvalidOption(text) from None
+    _warn_if_foreign(path, find_outsiders(os.fstat(folder)))
+    return folder
+
+
+def _read_secret(path: Path, folder: int | None = None) -> str:
+    """The secret in a file, which is opened in ``folder`` if that is given."""
+    try:
+        # A link is followed: it is the user who named the file, and Kubernetes mounts secrets as links.
+        file = read_file(path if folder is None else path.name, folder=folder, follow_links=True)
+        secret = file.data.decode().strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror or str(error) if isinstance(error, OSError) else "it is no text"
         text = f"the secret cannot be read from {str(path)!r} ({reason}); name the cluster's secret file."
         raise InvalidOption(text) from None  # the text of a decoding error has what is in the file
+    _warn_if_shared(path, file)
     if not secret:
         raise InvalidOption(f"the secret file {str(path)!r} is empty; name the cluster's secret file.")
     return secret
 
 
-def _read_pem(path: Path) -> str:
+def _read_pem(path: Path, name: str, folder: int) -> str:
     try:
-        return path.read_text(encoding="ascii")
+        file = read_file(name, folder=folder, follow_links=True)
+        text = file.data.decode("ascii")
+    except FileNotFoundError:
+        text = f"there is no {name} in {str(path)!r}; make such a folder with `bndl cluster init`."
+        raise InvalidOption(text) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        text = f"{str(path)!r} cannot be read ({reason}); take it from where `bndl cluster init` made it."
+        text = f"{str(path / name)!r} cannot be read ({reason}); take it from where `bndl cluster init` made it."
         raise InvalidOption(text) from None  # as with the secret
+    if name == KEY:
+        _warn_if_shared(path / name, file)
+    else:
+        _warn_if_foreign(path / name, file.outsiders)
+    return text
 
 
-def _warn_if_shared(path: Path) -> None:
+def _warn_if_shared(path: Path, file: TrustedFile) -> None:
     """Whoever can read the secret can run code on all nodes. No error: some systems mount secrets so."""
-    if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if file.is_shared:
         logger.warning("%s can be read by other users, who can run code on the cluster then: chmod 600 it", path)
+    _warn_if_foreign(path, file.outsiders)
+
+
+def _warn_if_foreign(path: Path, outsiders: str) -> None:
+    """Whoever can change a secret or an authority decides which cluster this node trusts."""
+    if outsiders:
+        logger.warning("%s %s, who can have this node trust another cluster: chown it, chmod go-w it", path, outsiders)
