@@ -30,6 +30,7 @@
     │   ├── TooFewWorkers            fewer workers than asked for
     │   ├── WorkerLost               a worker ended or went silent
     │   ├── WorkerFailedToStart      a local worker process did not come up
+    │   ├── StorageFull              a result or argument fits neither into memory nor on the disk
     │   ├── VersionMismatch          a peer has another Python or bndl version
     │   ├── PeerLost                 the peer of a call is gone
     │   └── CallTimeout              a peer did not answer in time
@@ -80,6 +81,7 @@ __all__ = [
     "RemoteException",
     "RemoteTraceback",
     "ResultTooLarge",
+    "StorageFull",
     "TaskCancelled",
     "TaskError",
     "TaskFailed",
@@ -335,6 +337,10 @@ class WorkerFailedToStart(ClusterError):
     exit_code: int | None
     output: str
     certificate: DeathCertificate | None = None
+
+
+class StorageFull(ClusterError):
+    """A result or an argument fits neither into the memory that is meant for them nor on the disk of its node."""
 
 
 class VersionMismatch(ClusterError):

@@ -133,7 +133,11 @@ class Driver:
         return next(self._numbers)
 
     def store_if_large(self, space: Space, number: int, payload: bytes) -> bytes:
-        """Keep a payload for workers to fetch if it is too large for a message; returns what goes into the message."""
+        """Keep a payload for workers to fetch if it is too large for a message; returns what goes into the message.
+
+        Raises:
+            StorageFull: there is no room for it.
+        """
         if len(payload) <= self.config.inline_bytes:
             return payload
         self._store.put((self.name, space, number), payload)

@@ -10,7 +10,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
+from bndl.errors import StorageFull
 from bndl.execute.definitions import Tenancy
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
@@ -94,9 +96,10 @@ def adopt(
             definition = tenancy.definitions.get(task >> 32)
             if definition is None or definition.forgotten or tenancy.gone:
                 continue
-            store.put((tenancy.driver, Space.RESULT, task), payload)
-            definition.stored[task] = None
-            adopted.append(task)
+            with suppress(StorageFull):  # what is not adopted is made again
+                store.put((tenancy.driver, Space.RESULT, task), payload)
+                definition.stored[task] = None
+                adopted.append(task)
 
     def done(rest: dict[int, bytes], _missing: Sequence[int]) -> None:
         keep(rest)
