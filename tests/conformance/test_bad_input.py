@@ -225,6 +225,24 @@ def test_a_result_that_cannot_be_pickled(ctx: bndl.Context) -> None:
     assert "the result of the task cannot be sent" in str(error)
 
 
+@pytest.mark.parametrize("depth", [21, 400, 900])
+def test_deep_values_that_cannot_be_pickled(ctx: bndl.Context, depth: int) -> None:
+    def nest() -> Any:
+        value: object = threading.Lock()
+        for _ in range(depth):
+            value = [value]
+        return value
+
+    with pytest.raises(NotPicklable, match="the list -> item 0"):
+        list(ctx.map(abs, [nest()]))
+    with pytest.raises(NotPicklable, match="call of abs"):
+        ctx.submit(abs, nest())
+    error = ctx.submit(nest).exception(TIMEOUT)
+    assert isinstance(error, TaskFailed)
+    assert isinstance(error.__cause__, NotPicklable)
+    assert error.__cause__.path.startswith("the list -> item 0")
+
+
 def test_an_item_that_cannot_be_pickled_amid_others(ctx: bndl.Context) -> None:
     results = ctx.map(repr, [1, threading.Lock()])
     with pytest.raises(NotPicklable, match="item 1 of map"):

@@ -18,8 +18,9 @@ from typing import Any
 import cloudpickle
 
 from bndl.errors import BndlError, InvalidJob, NotPicklable
-from bndl.execute.blame import find_culprit
+from bndl.execute.blame import find_culprit, traced
 from bndl.execute.refs import Ref, Results
+from bndl.reprs import safe_str, type_name
 
 __all__ = ["Packer", "unpack"]
 
@@ -27,6 +28,8 @@ _WITH_BUFFERS = b"B"
 #: Buffers smaller than this stay in the pickle: taking them out costs more than copying them.
 _SMALL_BUFFER = 4096
 
+#: How much of the pickler's error is in that of bndl, in characters.
+_MOST_TEXT = 500
 #: Types that any pickler handles in the same way, for which there is no need to prepare one.
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
 
@@ -64,7 +67,7 @@ class Packer:
         self.file = BytesIO()
         self.refs: list[Ref | Results] = []
         self._buffers: list[memoryview] = []
-        self._pickler = _Pickler(self)
+        self._pickler = traced(_Pickler)(self)
         self._busy = False
 
     def pack(self, value: Any, what: str = "a value", *, with_refs: bool = False) -> bytes:
@@ -87,13 +90,15 @@ class Packer:
         self._busy = True
         try:
             payload = self._pack(value)
-        except BndlError:
+        except MemoryError:
             raise
         except Exception as error:
-            path, culprit = find_culprit(value, _can_pack)
+            if isinstance(error, BndlError) and not isinstance(error, NotPicklable):
+                raise
+            path, culprit = find_culprit(value, error, lambda part: Packer()._pack(part))  # noqa: SLF001 - its own class
             text = (
                 f"{what} cannot be sent to another process: {path} is {culprit}, which cannot be pickled "
-                f"({type(error).__name__}: {error}). Create it where it is used, or leave it out."
+                f"({type_name(error)}: {safe_str(error, _MOST_TEXT)}). Create it where it is used, or leave it out."
             )
             raise NotPicklable(text, what=what, path=path) from error
         finally:
@@ -132,14 +137,6 @@ class Packer:
             self._buffers = []
             self.file.seek(0)
             self.file.truncate()
-
-
-def _can_pack(value: Any) -> bool:
-    try:
-        Packer().pack(value, with_refs=True)
-    except Exception:  # noqa: BLE001 - whatever a class raises when it is pickled
-        return False
-    return True
 
 
 def unpack(payload: bytes) -> Any:
