@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+from bndl.checks import (
+    check_flag,
+    check_optional,
+    check_path,
+    check_seconds,
+    check_text,
+    check_texts,
+    check_whole,
+    complain,
+)
 from bndl.errors import InvalidOption
+from bndl.reprs import safe_repr
 
-__all__ = ["Config", "check_name"]
+__all__ = ["MOST_SLOTS", "MOST_WORKERS", "Config", "check_name"]
 
 MEBIBYTE = 1 << 20
+
+#: How many worker processes a machine is asked to start at most, and how many slots each may have.
+MOST_WORKERS = 10_000
+MOST_SLOTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """Settings of a context and of the workers that it starts.
+
+    Times are in seconds, at most a year. Sizes are whole numbers of bytes.
 
     Attributes:
         lease: after how many seconds of silence a peer counts as lost.
@@ -38,13 +58,17 @@ class Config:
         secret_file: the file that holds the secret of the cluster.
         credentials: a folder that ``bndl cluster init`` made, with certificates for TLS and the secret.
         insecure_plaintext: whether to listen on the network without TLS.
-        memory_limit: how many bytes of memory a worker process may use; 0 for no limit. Results have a quarter of it.
+        memory_limit: how many bytes of memory a worker process may use, at least 128 MiB; 0 for no limit. Results have
+            a quarter of it.
         library_threads: how many threads numeric libraries may use in each worker; 0 for its share of the cores.
         drain_timeout: how many seconds a worker that is told to leave may take to finish its work.
         rejoin_timeout: for how many seconds a lost node is looked for at its last address.
         mesh: whether to be connected to all other nodes; if not, to one of the seeds only, which must be routers.
         mesh_workers: up to how many workers of a driver that is alone with them are connected to each other. If there
             are more, each is connected to the driver only, which passes on what they send each other.
+
+    Raises:
+        InvalidOption: a value makes no sense.
     """
 
     lease: float = 5.0
@@ -76,15 +100,31 @@ class Config:
     mesh_workers: int = 16
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, int | float) and not value >= 0:
-                raise InvalidOption(f"{each.name} must not be negative, and is {value}; the default is {each.default}")
-        for name in ("lease", "concurrency"):
-            if not getattr(self, name):
-                raise InvalidOption(f"{name} must be more than 0; leave it out for the default")
-        if self.cluster:
-            check_name("cluster", self.cluster)
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+
+
+def _check_memory_limit(name: str, value: object) -> int:
+    hint = "bytes that a worker process may use, such as 4 << 30, or 0 for no limit"
+    limit = check_whole(name, value, hint, least=0, most=_MOST_BYTES)
+    if 0 < limit < _LEAST_MEMORY:
+        raise complain(name, f"0 or at least {_LEAST_MEMORY:,}", value, "a worker needs so much to start")
+    return limit
+
+
+def _check_concurrency(name: str, value: object) -> int:
+    hint = "how many tasks each worker executes at the same time; leave it out for the default"
+    count = check_whole(name, value, hint, least=0, most=MOST_SLOTS)
+    if not count:
+        raise complain(name, "more than 0", value, hint)
+    return count
+
+
+def _check_cluster(name: str, value: object) -> str:
+    text = check_text(name, value, "the name of the cluster")
+    if text:
+        check_name("cluster", text)
+    return text
 
 
 def check_name(what: str, name: str) -> None:
@@ -96,4 +136,52 @@ def check_name(what: str, name: str) -> None:
         InvalidOption: it cannot.
     """
     if not name or not name.isprintable() or name.startswith("@") or any(mark in name for mark in "/*$?#"):
-        raise InvalidOption(f"{name!r} cannot name a {what}: use printable characters but / * $ ? #, and no @ in front")
+        text = f"{safe_repr(name)} cannot name a {what}: use printable characters but / * $ ? #, and no @ in front"
+        raise InvalidOption(text)
+    if len(name) > _LONGEST_NAME:
+        raise InvalidOption(f"{safe_repr(name)} cannot name a {what}: use at most {_LONGEST_NAME} characters")
+
+
+#: More than any machine has.
+_MOST_BYTES = 1 << 60
+_LEAST_MEMORY = 128 * MEBIBYTE
+_LONGEST_NAME = 200
+
+#: Shorter times would have a loop do nothing else.
+_SHORT = 0.01
+
+_count = partial(check_whole, least=0)
+_bytes = partial(check_whole, least=0, most=_MOST_BYTES)
+_path = partial(check_path, hint="or leave it out")
+
+_CHECKS: Mapping[str, Callable[[str, Any], object]] = {
+    "lease": partial(check_seconds, least=_SHORT, hint="seconds of silence after which a peer counts as lost"),
+    "hello_interval": partial(check_seconds, least=_SHORT, hint="seconds between greetings"),
+    "stop_timeout": partial(check_seconds, hint="seconds until a worker process that does not end is killed"),
+    "no_workers_timeout": partial(check_seconds, hint="seconds that work waits when no worker is there"),
+    "fetch_timeout": partial(check_seconds, least=_SHORT, hint="seconds that a peer may take to answer"),
+    "cancel_timeout": partial(check_seconds, hint="seconds until a worker is ended that does not stop an attempt"),
+    "inline_bytes": partial(_bytes, hint="the largest payload that travels in a message"),
+    "chunk_bytes": partial(check_whole, least=1024, most=_MOST_BYTES, hint="bytes of a payload fetched at a time"),
+    "store_bytes": partial(_bytes, hint="bytes of kept results until they are moved to disk"),
+    "max_result_bytes": partial(check_whole, least=1024, most=_MOST_BYTES, hint="bytes of a result for the driver"),
+    "cancel_grace": partial(check_seconds, hint="seconds that a cancelled task has to end by itself"),
+    "max_restarts": partial(_count, hint="how many times in a row a worker is started again"),
+    "workers": partial(
+        check_optional, check_whole, least=0, most=MOST_WORKERS, hint="how many worker processes to start, 0 for none"
+    ),
+    "concurrency": _check_concurrency,
+    "max_concurrency": partial(_count, hint="how many tasks may be under way together, 0 for no limit"),
+    "cluster": _check_cluster,
+    "seeds": partial(check_texts, hint="addresses such as tcp/10.0.0.5:5000"),
+    "listen": partial(check_texts, hint="addresses such as tls/10.0.0.7:0"),
+    "secret_file": _path,
+    "credentials": _path,
+    "insecure_plaintext": check_flag,
+    "memory_limit": _check_memory_limit,
+    "library_threads": partial(_count, hint="how many threads libraries may use, 0 for a share of the cores"),
+    "drain_timeout": partial(check_seconds, hint="seconds that a leaving worker may take to finish its work"),
+    "rejoin_timeout": partial(check_seconds, hint="seconds for which a lost node is looked for"),
+    "mesh": check_flag,
+    "mesh_workers": partial(_count, hint="up to how many workers are connected to each other"),
+}

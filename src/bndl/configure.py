@@ -23,6 +23,7 @@ from typing import Any
 
 from bndl.config import Config
 from bndl.errors import InvalidOption, InvalidSetting
+from bndl.reprs import safe_repr
 from bndl.trusted import read_file
 
 __all__ = ["FILE_NAME", "Configured", "configure"]
@@ -82,7 +83,7 @@ def configure(
             origins[name] = f"{_PREFIX}{name.upper()}"
     for name, value in (arguments or {}).items():
         if value is not None:
-            values[name] = _convert(name, value, "argument")
+            values[name] = value
             origins[name] = "argument"
     return Configured(_make(base or Config(), values, origins), origins)
 
@@ -226,37 +227,25 @@ def _parse(name: str, text: str, where: str) -> object:
 
 
 def _convert(name: str, value: object, where: str) -> object:
-    """The value with the type that the setting has.
+    """The value that a text stands for, where texts have one; ``Config`` checks the rest.
 
     Raises:
-        InvalidSetting: it has another one.
+        InvalidSetting: the text stands for none.
     """
     kind = _kind(name)
     if kind is int and isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         return int(float(match["number"]) * _UNITS[match["unit"]])
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind is str and isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if kind is tuple:
-        if isinstance(value, str):
-            return (value,)
-        if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
-            return tuple(value)
-    elif type(value) is kind:
-        return value
-    text = f"{where}: {name} must be {_NAMES[kind]}, not {value!r}."
-    if where == "argument":
-        raise InvalidOption(f"{name} must be {_NAMES[kind]}, not {value!r}")
-    raise InvalidSetting(text, where=where)
+    if kind is tuple and isinstance(value, str):
+        return (value,)
+    if (isinstance(value, str) and kind is not str) or (kind is bool and not isinstance(value, bool)):
+        raise InvalidSetting(f"{where}: {name} must be {_NAMES[kind]}, not {safe_repr(value)}.", where=where)
+    return value
 
 
 _NAMES: Mapping[object, str] = {
     bool: "true or false",
     int: "a whole number, or a size such as '512 MiB'",
     float: "a number",
-    str: "a text",
-    tuple: "a list of texts",
 }
 
 

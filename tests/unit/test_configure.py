@@ -111,7 +111,7 @@ def test_paths_in_a_file_are_seen_from_its_folder(places: Places) -> None:
         ("insecure_plaintext = 1\n", 1, "insecure_plaintext must be true or false, not 1"),
         ("\nlease = -1.0\n", 2, "lease must not be negative"),
         ("\nconcurrency = 0\n", 2, "concurrency must be more than 0"),
-        ("lease = nan\n", 1, "lease must not be negative"),
+        ("lease = nan\n", 1, "lease must be a number, got nan"),
         ('cluster = "a/b"\n', 1, "'a/b' cannot name a cluster"),
     ],
 )

@@ -14,7 +14,7 @@ from bndl.driver.futures import Loops, Ready, RemoteFuture
 from bndl.execute.watchdog import FaultTimer
 from bndl.loop import ThreadLoop
 from bndl.schedule.events import RetryRule
-from bndl.schedule.retrying import delay_of
+from bndl.schedule.retrying import LONGEST_BACKOFF, delay_of
 from bndl.waits import LONGEST, capped
 
 TIMEOUT = 10.0
@@ -63,7 +63,7 @@ def test_the_last_resort_can_be_set_for_a_time_far_away(seconds: float) -> None:
 
 @pytest.mark.parametrize("rule", [RetryRule(1.0, 1e300, 0.1), RetryRule(1e300, 1e300, 1.0)])
 def test_a_backoff_that_grows_beyond_all_numbers(rule: RetryRule) -> None:
-    assert [delay_of(rule, 1, failures) for failures in (3, 4, 1000)] == [LONGEST] * 3
+    assert [delay_of(rule, 1, failures) for failures in (3, 4, 1000)] == [LONGEST_BACKOFF] * 3
 
 
 # A loop does not end without telling

@@ -14,11 +14,13 @@ from bndl.driver.driver import Driver
 from bndl.driver.execution import Execution
 from bndl.driver.futures import Loops, RemoteFuture
 from bndl.driver.naming import name_of
+from bndl.driver.options import NO_OPTIONS, Options
+from bndl.driver.preparing import make_growing_spec
 from bndl.driver.tasks import Task
 from bndl.errors import BndlError, TaskCancelled
 from bndl.execute.payloads import Packer
 from bndl.net.messages import Space
-from bndl.schedule.events import JobSpec, StageSpec
+from bndl.schedule.events import JobSpec
 from bndl.schedule.instructions import TaskOutcome
 
 __all__ = ["Calls"]
@@ -54,9 +56,10 @@ class Calls:
 
     Args:
         driver: has them executed.
+        options: hold for all of them.
     """
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, options: Options = NO_OPTIONS) -> None:
         self._driver = driver
         #: A packer for each thread.
         self._local = threading.local()
@@ -68,17 +71,21 @@ class Calls:
         self._execution = Execution(driver, "submit", self, independent=True)
         number = driver.next_number()
         self._stage = self._execution.add_stage("call", b"", number=number, calls=True, growing=True)
-        spec = StageSpec(number, range(0), growing=True)
+        spec = make_growing_spec(self._stage, options)
         driver.submit(self._execution, JobSpec(self._execution.number, (spec,), independent=True))
 
-    def submit(self, function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[R]:
-        """Have a function called on a worker.
+    def submit(
+        self, function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None
+    ) -> Future[R]:
+        """Have a function called on a worker; ``name`` is what the call is called.
 
         Raises:
             NotPicklable: the call cannot travel.
             BndlError: all calls have ended meanwhile.
         """
         task = Task(function, *args, **kwargs)
+        if name is not None:
+            task = task.options(name=name)
         payload = self._pack(task.call, name_of(function, "call"))
         task.call = None
         index = next(self._numbers)
@@ -121,6 +128,16 @@ class Calls:
         """Stop all calls that are under way."""
         self._execution.cancel("the context was stopped")
         self._execution.release()
+
+    def finish(self) -> None:
+        """Take no more calls. Only while there are none."""
+        self._driver.close_stage(self._stage)
+        self._execution.release()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is under way."""
+        return not self._futures
 
     @property
     def is_over(self) -> bool:

@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import Sequence
 
+from bndl.checks import check_flag, check_instance, check_optional, check_whole, complain
 from bndl.cluster.deployment import Deployment
 from bndl.cluster.threads import count_cores
 from bndl.config import Config
@@ -14,7 +15,6 @@ from bndl.configure import configure
 from bndl.context import progress as bars
 from bndl.context.context import Context
 from bndl.context.node import DriverNode
-from bndl.driver.options import check_count
 from bndl.execute.current import refuse_in_tasks
 from bndl.net.credentials import require_credentials
 
@@ -68,12 +68,13 @@ def connect(  # noqa: PLR0913 - each is an option of its own, by name
         UserError: the caller runs in a task.
     """
     refuse_in_tasks("bndl.connect()")
-    check_count("concurrency", concurrency, "how many tasks each worker executes at the same time")
-    check_count(
-        "max_concurrency", max_concurrency, "how many tasks may be under way together; leave it out for no limit"
-    )
-    if workers is not None and workers != 0:
-        check_count("workers", workers, "how many worker processes to start; 0 for none")
+    check_optional(check_flag, "progress", progress, "leave it out to have bars where they can be seen")
+    if config is not None:
+        check_instance("config", config, Config, "a bndl.Config", "bndl.Config(lease=10.0), for example")
+    if deploy is not None:
+        _check_deployment(deploy)
+    if max_concurrency is not None:
+        check_whole("max_concurrency", max_concurrency, "how many tasks may be under way; leave it out for no limit")
     arguments = {
         "workers": workers,
         "concurrency": concurrency,
@@ -87,8 +88,7 @@ def connect(  # noqa: PLR0913 - each is an option of its own, by name
         "mesh": mesh,
     }
     settings = configure(arguments, base=config).config
-    if workers is None:
-        workers = settings.workers
+    workers = settings.workers
     if workers is None:
         workers = 0 if settings.seeds or deploy is not None else count_cores()
     if deploy is not None:
@@ -104,6 +104,16 @@ def connect(  # noqa: PLR0913 - each is an option of its own, by name
         context.stop()
         raise
     return context
+
+
+def _check_deployment(deploy: Deployment) -> None:
+    for name in ("prepare", "start", "stop"):
+        try:
+            method = getattr(deploy, name, None)
+        except Exception:  # noqa: BLE001 - of the value's own
+            method = None
+        if isinstance(deploy, type) or not callable(method):
+            raise complain("deploy", "a deployment", deploy, "bndl.deploy.RayWorkers(8), for example")
 
 
 @atexit.register

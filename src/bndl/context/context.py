@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
+from bndl.checks import check_flag, check_instance, check_optional, check_seconds, check_whole
 from bndl.cluster.peer import Peer
-from bndl.context import progress
-from bndl.context.calls import Calls
 from bndl.context.jobs import execute
-from bndl.context.streams import stream
-from bndl.driver.naming import name_of
-from bndl.driver.options import JobOptions, check_count, check_number, make_options
-from bndl.errors import ContextClosed, InvalidJob, InvalidOption, NotPicklable
+from bndl.context.view import View, ViewOptions
+from bndl.context.work import Work
+from bndl.driver.jobs import Job
+from bndl.driver.options import JobOptions, make_options
+from bndl.driver.tasks import Task
+from bndl.errors import ContextClosed, InvalidJob, NotPicklable
 from bndl.execute.shared import Accumulator, Broadcast
 from bndl.schedule.explaining import Explanation
 from bndl.schedule.instructions import TaskOutcome
 
 if TYPE_CHECKING:
     from bndl.context.node import DriverNode
-    from bndl.driver.jobs import Job
-    from bndl.driver.tasks import Task
     from bndl.profiling.cpu import CpuProfiling
     from bndl.profiling.memory import MemoryProfiling
     from bndl.profiling.nodes import Nodes
@@ -51,7 +48,7 @@ class Context:
         self._node = node
         self._show_progress = show_progress
         self._lock = threading.Lock()
-        self._calls: Calls | None = None
+        self._work = Work(node.driver, self._count_slots, show_progress=show_progress)
         self._process = os.getpid()
         self._closed = False
         self._profiling: tuple[CpuProfiling, MemoryProfiling, Nodes] | None = None
@@ -101,52 +98,50 @@ class Context:
             InvalidOption: an option makes no sense.
         """
         self._check_open()
-        check_count("count", count, "how many workers to wait for; leave it out to wait for all of them", least=0)
-        check_number("connect_timeout", connect_timeout, 0.0, math.inf, "seconds to wait for the first worker")
-        check_number("stable_timeout", stable_timeout, 0.0, math.inf, "seconds to wait after that")
+        hint = "how many workers to wait for; leave it out to wait for all of them"
+        count = check_optional(check_whole, "count", count, hint, least=0)
+        connect_timeout = check_seconds("connect_timeout", connect_timeout, "seconds to wait for the first worker")
+        stable_timeout = check_seconds("stable_timeout", stable_timeout, "seconds to wait after that")
         return self._node.membership.await_workers(count, connect_timeout, stable_timeout)
 
     # Work
 
     def map(
         self,
-        function: Callable[[T], R],
-        items: Iterable[T],
-        *,
+        function: Callable[..., R],
+        *iterables: Iterable[Any],
         ordered: bool = True,
         **options: Unpack[JobOptions],
     ) -> Iterator[R]:
         """Apply a function to each item, on the workers.
 
+        As in the ``map`` that Python has, several iterables give the function several arguments, and the shortest one
+        ends it.
+
         Items are pulled, in the thread that takes the results, as results are taken; so the items may be endless.
 
         Args:
-            function: is called with one item.
-            items: any iterable.
+            function: is called with one item of each iterable.
+            iterables: one or more.
             ordered: whether results come in the order of the items, or as they are done.
-            options: ``attempts``, ``retry``, ``timeout``, ``priority``, ``locality``, and ``concurrency``, which is how
-                many items may be under way at the same time. See ``bndl.driver.options.Options``.
+            options: ``attempts``, ``retry``, ``timeout``, ``priority`` and ``locality``; ``concurrency``, how many
+                items may be under way at the same time; ``max_failures``, how many may fail, which leaves out their
+                results; ``speculate``, which starts stragglers a second time. See ``bndl.driver.options.Options``.
 
         Returns:
             An iterator over the results. The first items are pulled, and work begins, when the first result is asked
             for. Closing the iterator, or letting go of it, stops the work.
 
         Raises:
-            InvalidOption: an option makes no sense, the function is none, or the items cannot be iterated over.
+            InvalidOption: an option makes no sense, the function cannot be called, or an iterable is none.
             NotPicklable: the function cannot travel; while iterating: an item cannot.
             TaskFailed: while iterating: the function raised; the cause is its exception.
             ItemsFailed: while iterating: the items raised; the results before it were yielded.
             WorkerFailedToStart: the local worker processes do not stay up, and there are no others.
         """
         self._check_ready()
-        _check_callable("ctx.map", function, "ctx.map(function, items)")
         own = make_options("ctx.map", JobOptions, options)
-        watch = None
-        if self._show_progress:
-            name, total = name_of(function, "map"), progress.count_items(items)
-            watch = partial(progress.watch_results, name=name, total=total)
-        driver, slots = self._node.driver, self._count_slots
-        return stream(driver, function, items, ordered=ordered, options=own, slots=slots, watch=watch)
+        return self._work.map(function, iterables, ordered=ordered, options=own, name=None)
 
     def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """Call a function on a worker.
@@ -155,19 +150,26 @@ class Context:
             A future of its result. It raises ``TaskFailed`` if the function raised; the cause is its exception.
 
         Raises:
-            InvalidOption: the function is none.
+            InvalidOption: the function cannot be called.
             NotPicklable: the call cannot travel.
             WorkerFailedToStart: the local worker processes do not stay up, and there are no others.
         """
         self._check_ready()
-        _check_callable("ctx.submit", function, "ctx.submit(function, *args)")
-        calls = self._calls
-        if calls is None or calls.is_over:
-            with self._lock:
-                if self._calls is None or self._calls.is_over:
-                    self._calls = Calls(self._node.driver)
-                calls = self._calls
-        return calls.submit(function, args, kwargs)
+        return self._work.submit(function, args, kwargs)
+
+    def options(self, **options: Unpack[ViewOptions]) -> View:
+        """This context with options for ``submit`` and ``map``.
+
+        ``ctx.options(attempts=3, timeout=5, name="fit").submit(function, x)``
+
+        Args:
+            options: ``attempts``, ``retry``, ``timeout``, ``priority`` and ``locality``, see
+                ``bndl.driver.options.Options``, and ``name``: what calls and stages are called in reports and errors.
+
+        Raises:
+            InvalidOption: a value makes no sense.
+        """
+        return View(self._check_ready, self._work, options)
 
     def execute(self, job: Job, *, ordered: bool = True) -> Iterator[Task]:
         """Execute a job.
@@ -189,6 +191,8 @@ class Context:
             WorkerFailedToStart: the local worker processes do not stay up, and there are no others.
         """
         self._check_ready()
+        _check_job("ctx.execute", job)
+        ordered = check_flag("ordered", ordered)
         return execute(self._node.driver, job, ordered=ordered, show_progress=self._show_progress)
 
     def run(self, job: Job) -> list[Any]:
@@ -196,6 +200,7 @@ class Context:
 
         Tasks that failed and were tolerated (``max_failures``), or were cancelled one by one, have none.
         """
+        _check_job("ctx.run", job)
         for _ in self.execute(job, ordered=False):
             pass
         return [task.result for task in job.stages[-1].tasks if task.outcome is TaskOutcome.SUCCEEDED]
@@ -207,6 +212,7 @@ class Context:
             InvalidJob: its job is not being executed, and was not.
         """
         self._check_open()
+        check_instance("task", task, Task, "a bndl.Task", "ctx.explain(task) takes one of job.stages[0].tasks")
         if task.number is None:
             text = f"{task.name} was not executed, so there is nothing to explain; ctx.execute(job) executes its job."
             raise InvalidJob(text)
@@ -282,9 +288,7 @@ class Context:
             if self._closed:
                 return
             self._closed = True
-            calls = self._calls
-        if calls is not None:
-            calls.close()
+        self._work.close()
         if self._profiling is not None:
             self._profiling[2].close()
         self._node.stop()
@@ -338,7 +342,5 @@ class Context:
             raise ContextClosed(text)
 
 
-def _check_callable(what: str, function: object, usage: str) -> None:
-    if not callable(function):
-        text = f"{what} needs a function, and {function!r} is none: {usage}."
-        raise InvalidOption(text)
+def _check_job(what: str, job: object) -> None:
+    check_instance("job", job, Job, "a bndl.Job", f'job = bndl.Job("name"), job.stage(function, items), {what}(job)')

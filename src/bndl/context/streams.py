@@ -17,11 +17,12 @@ from bndl.driver.tasks import Task
 from bndl.errors import InvalidOption, ItemsFailed
 from bndl.execute.payloads import Packer
 from bndl.net.messages import Space
+from bndl.reprs import safe_repr, safe_str
 from bndl.schedule.events import JobSpec
 from bndl.schedule.instructions import TaskOutcome
 from bndl.schedule.placement import LOOKAHEAD
 
-__all__ = ["stream"]
+__all__ = ["stream", "zip_items"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,19 +43,14 @@ class _Stream:
     def __init__(
         self,
         driver: Driver,
-        function: Callable[[Any], Any],
+        function: Callable[..., Any],
         items: Iterable[Any],
+        name: str,
         options: Options,
         slots: Callable[[], int],
     ) -> None:
         self._driver = driver
-        try:
-            self._items = iter(items)
-        except TypeError as error:
-            text = (
-                f"ctx.map needs items to iterate over, and {items!r} is none of that ({error}): ctx.map(abs, [-1, 2])."
-            )
-            raise InvalidOption(text) from error
+        self._items = _iterate(items)
         self._packer = Packer()
         self._slots = slots
         self._mailbox = Mailbox()
@@ -65,7 +61,6 @@ class _Stream:
         self._exhausted = False
         self._items_error: Exception | None = None
         self._ended: Ended | None = None
-        name = name_of(function, "map")
         self.execution = Execution(driver, f"map {name}", self._mailbox)
         number = driver.next_number()
         payload = pack_function(driver, self._packer, function, f"the function {name!r}", number)
@@ -166,6 +161,27 @@ class _Stream:
         return batch
 
 
+def _iterate(items: Iterable[Any]) -> Iterator[Any]:
+    try:
+        return iter(items)
+    except Exception as error:  # the user's __iter__, or there is none
+        text = (
+            f"ctx.map needs items to iterate over, got {safe_repr(items)} ({safe_str(error)}): ctx.map(abs, [-1, 2])."
+        )
+        raise InvalidOption(text) from error
+
+
+def zip_items(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
+    """The arguments that several iterables give, until the shortest ends.
+
+    Raises:
+        InvalidOption: there is no iterable, or one cannot be iterated over.
+    """
+    if not iterables:
+        raise InvalidOption("ctx.map needs items to iterate over: ctx.map(abs, [-1, 2]).")
+    return zip(*map(_iterate, iterables), strict=False)
+
+
 def stream(
     driver: Driver,
     function: Callable[[T], R],
@@ -174,10 +190,14 @@ def stream(
     ordered: bool,
     options: Options,
     slots: Callable[[], int],
+    name: str | None = None,
     watch: Callable[[Iterator[R]], Generator[R, None, None]] | None = None,
 ) -> Iterator[R]:
-    """The results of a function over items; see ``Context.map``. ``watch`` sees them pass."""
-    mapping = _Stream(driver, function, items, options, slots)
+    """The results of a function over items; see ``Context.map``. ``watch`` sees them pass.
+
+    Results of items that failed and are tolerated are left out.
+    """
+    mapping = _Stream(driver, function, items, name or name_of(function, "map"), options, slots)
     results = _results(mapping, ordered=ordered)
     if watch is not None:
         results = watch(results)
@@ -188,5 +208,6 @@ def _results(mapping: _Stream, *, ordered: bool) -> Generator[Any, None, None]:
     for task in mapping.in_order() if ordered else mapping.as_done():
         if task.outcome is TaskOutcome.CANCELLED:  # because of another one, which is what is raised
             break
-        yield task.result
+        if not task.is_tolerated:
+            yield task.result
     mapping.finish()

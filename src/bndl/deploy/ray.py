@@ -18,14 +18,18 @@ import ray
 import ray.exceptions
 import ray.util
 
+from bndl.checks import check_number, check_optional, check_text, check_whole
+from bndl.config import MOST_WORKERS
 from bndl.deploy.engine import Engine
 from bndl.deploy.joining import Joining
-from bndl.driver.options import check_count
-from bndl.errors import InvalidOption
 
 __all__ = ["RayWorkers"]
 
 logger = logging.getLogger(__name__)
+
+_WORKERS = "how many workers Ray runs"
+#: More CPUs or GPUs than any machine has.
+_MOST = 1e6
 
 #: For how many seconds Ray may take to end something.
 _TIMEOUT = 10.0
@@ -65,9 +69,11 @@ class RayWorkers(Engine):
     def __init__(
         self, workers: int, *, cores: float = 1.0, memory: int = 0, gpus: float = 0.0, address: str | None = None
     ) -> None:
-        check_count("workers", workers, "how many workers Ray is to run")
-        if min(cores, memory, gpus) < 0:
-            raise InvalidOption("cores, memory and gpus must not be negative; leave them out for the defaults")
+        workers = check_whole("workers", workers, _WORKERS, most=MOST_WORKERS)
+        cores = check_number("cores", cores, "how many CPUs of Ray each worker takes", most=_MOST)
+        memory = check_whole("memory", memory, "bytes of Ray's memory that each worker takes", least=0, most=1 << 60)
+        gpus = check_number("gpus", gpus, "how many GPUs of Ray each worker takes", most=_MOST)
+        address = check_optional(check_text, "address", address, "of the Ray cluster, such as 10.0.0.5:6379")
         super().__init__(workers)
         self._cores = max(int(cores), 1)
         self._options: dict[str, Any] = {
@@ -112,7 +118,7 @@ class RayWorkers(Engine):
         Raises:
             InvalidOption: ``workers`` is less than 1.
         """
-        check_count("workers", workers, "how many workers Ray is to run")
+        workers = check_whole("workers", workers, _WORKERS, most=MOST_WORKERS)
         with self._lock:
             self._wanted = workers
             if self._joining is None:

@@ -65,7 +65,7 @@ class Stage:
         """Its results divided into ``parts`` sequences, as even as possible, for a later stage of ``parts`` tasks.
 
         Raises:
-            InvalidOption: ``parts`` is no whole number, or less than 1.
+            InvalidOption: ``parts`` is no whole number from 1 to 10,000,000.
         """
         return self.results.split(parts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bndl.errors import InvalidOption
+from bndl.checks import check_text
 
 __all__ = ["check_name", "name_of"]
 
@@ -15,24 +15,13 @@ def check_name(what: str, name: object) -> str:
     Raises:
         InvalidOption: it is no text, or has half a surrogate pair in it, such as from the name of a strange file.
     """
-    if not isinstance(name, str):
-        text = f"the name of {what} must be a string, not {name!r}; give str(...) of it, or leave it out."
-        raise InvalidOption(text)
-    if not _can_travel(name):
-        text = f"the name of {what} has characters that are not valid Unicode: {name!r}; give another one."
-        raise InvalidOption(text)
-    return str.__str__(name)
+    return check_text(f"the name of {what}", name, "give str(...) of it, or leave it out")
 
 
 def name_of(function: Any, default: str) -> str:
     """What a function is called, or ``default``: a callable object may have no name, and any attribute."""
-    name = getattr(function, "__name__", None)
-    return str.__str__(name) if isinstance(name, str) and name and _can_travel(name) else default
-
-
-def _can_travel(name: str) -> bool:
     try:
-        str.encode(name)
-    except UnicodeEncodeError:
-        return False
-    return True
+        name = getattr(function, "__name__", None)
+        return check_text("name", name) or default
+    except Exception:  # noqa: BLE001 - the user's attribute may raise; and what is no name is left out
+        return default

@@ -2,51 +2,47 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypedDict
 
+from bndl.checks import (
+    check_callable,
+    check_flag,
+    check_instance,
+    check_number,
+    check_seconds,
+    check_whole,
+    complain,
+    is_a,
+)
 from bndl.errors import InvalidOption
 from bndl.schedule.events import RetryRule
+from bndl.schedule.retrying import LONGEST_BACKOFF
 
 __all__ = [
+    "NO_OPTIONS",
     "Effective",
     "JobOptions",
     "Locality",
     "Options",
     "Retry",
     "TaskOptions",
-    "check_count",
-    "check_number",
     "make_options",
+    "merge_options",
 ]
 
 #: Says how much each of the workers that are there is wanted, as (worker, score).
 Locality = Callable[[Sequence[Any]], Iterable[tuple[Any, int]]]
 
 
-def check_count(name: str, value: object, hint: str, least: int = 1) -> None:
-    """Raise ``InvalidOption`` if a value that is given is no whole number from ``least`` up; ``hint`` ends the text."""
-    if value is None:
-        return
-    if not isinstance(value, int) or isinstance(value, bool):
-        text = f"{name} must be a whole number, not {value!r}: {hint}."
-        raise InvalidOption(text)
-    if value < least:
-        text = f"{name} must be at least {least}, not {value}: {hint}."
-        raise InvalidOption(text)
+#: How often a task may be tried at most: what is known of each attempt is kept.
+_MOST_ATTEMPTS = 10_000
+_LARGEST_FACTOR = 1_000.0
+_HIGHEST_PRIORITY = 1_000_000_000
 
-
-def check_number(name: str, value: object, least: float, most: float, hint: str) -> None:
-    """Raise ``InvalidOption`` if a value is no number from ``least`` to ``most``; ``hint`` ends the text."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
-        text = f"{name} must be a number, not {value!r}: {hint}."
-        raise InvalidOption(text)
-    if not least <= value <= most or math.isinf(value):
-        bounds = f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
-        text = f"{name} must be {bounds}, not {value:g}: {hint}."
-        raise InvalidOption(text)
+_ATTEMPTS = "1 runs each task once, 2 tries it once more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +51,14 @@ class Retry:
 
     There are two budgets: ``attempts`` for errors of the task, ``losses`` for workers that are lost while they execute
     it. The second attempt waits ``backoff`` seconds, and each further one ``factor`` times as long as the one before;
-    each wait is varied by up to ``jitter`` of itself, so that tasks that failed together do not come back together.
+    each wait is varied by up to ``jitter`` of itself, so that tasks that failed together do not come back together. No
+    wait is longer than a day.
 
     Attributes:
-        attempts: how often a task may be tried.
+        attempts: how often a task may be tried; at most 10,000 times.
         on: the exceptions after which it is tried again; after others it has failed. One class, or several.
-        backoff: seconds.
-        factor: 1 or more.
+        backoff: seconds, at most a day.
+        factor: from 1 to 1,000.
         jitter: from 0 to 1.
         elsewhere: whether workers where it failed are only used again if no other one will have it.
         losses: how many workers it may lose before it has failed.
@@ -79,22 +76,28 @@ class Retry:
     losses: int = 3
 
     def __post_init__(self) -> None:
-        check_count("attempts", self.attempts, "1 runs each task once, 2 tries it once more")
-        check_count("losses", self.losses, "1 gives a task up with the first worker that it loses")
-        check_number("backoff", self.backoff, 0.0, math.inf, "seconds until the second attempt, 0 for none")
-        check_number("factor", self.factor, 1.0, math.inf, "1 for equal waits, 2 to double them")
-        check_number("jitter", self.jitter, 0.0, 1.0, "the part of a wait by which it is varied")
+        settle = partial(object.__setattr__, self)
+        settle("attempts", check_whole("attempts", self.attempts, _ATTEMPTS, most=_MOST_ATTEMPTS))
+        hint = "1 fails a task when its first worker is lost"
+        settle("losses", check_whole("losses", self.losses, hint, most=_MOST_ATTEMPTS))
+        hint = "seconds until the second attempt, 0 for none"
+        settle("backoff", check_number("backoff", self.backoff, hint, most=LONGEST_BACKOFF))
+        hint = "1 for equal waits, 2 to double them"
+        settle("factor", check_number("factor", self.factor, hint, least=1.0, most=_LARGEST_FACTOR))
+        settle("jitter", check_number("jitter", self.jitter, "the part of a wait by which it is varied", most=1.0))
+        settle("elsewhere", check_flag("elsewhere", self.elsewhere, "whether another worker is tried first"))
+        on: Any = self.on
+        if is_a(on, list):
+            settle("on", tuple(on))
         for kind in self.types:
-            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-                text = (
-                    f"on= must be exception classes, not {kind!r}: give one, or a tuple such as (OSError, ValueError)."
-                )
-                raise InvalidOption(text)
+            if not (is_a(kind, type) and issubclass(kind, BaseException)):
+                hint = "give one, or a tuple such as (OSError, ValueError)"
+                raise complain("on", "exception classes", kind, hint)
 
     @property
     def types(self) -> tuple[type[BaseException], ...]:
         """The exceptions after which it is tried again."""
-        return self.on if isinstance(self.on, tuple) else (self.on,)
+        return self.on if is_a(self.on, tuple) else (self.on,)  # type: ignore[return-value] # it is one
 
     @property
     def rule(self) -> RetryRule:
@@ -109,7 +112,7 @@ class Options:
     Attributes:
         attempts: how often a task may be tried before it has failed; 1 if nothing says otherwise.
         concurrency: how many tasks may be under way at the same time; without limit if nothing says otherwise.
-        timeout: seconds that an attempt may take.
+        timeout: seconds that an attempt may take, at most a year.
         priority: tasks with a higher one go first; 0 if nothing says otherwise.
         retry: what is done about a task that does not succeed.
         locality: says where the tasks are to run.
@@ -130,32 +133,40 @@ class Options:
     speculate: bool | None = None
 
     def __post_init__(self) -> None:
-        check_count("attempts", self.attempts, "1 runs each task once, 2 tries it once more")
-        check_count("concurrency", self.concurrency, "leave it out for no limit")
-        check_count("max_failures", self.max_failures, "how many tasks may fail before the job does", least=0)
-        if self.timeout is not None:
-            check_number("timeout", self.timeout, 0.0, math.inf, "seconds that an attempt may take")
-            if not self.timeout:
-                text = "timeout must be more than 0 seconds; leave it out for no limit."
-                raise InvalidOption(text)
-        if self.priority is not None and (not isinstance(self.priority, int) or isinstance(self.priority, bool)):
-            text = f"priority must be a whole number, not {self.priority!r}: tasks with a higher one go first."
-            raise InvalidOption(text)
-        if self.retry is not None and not isinstance(self.retry, Retry):
-            text = f"retry must be a bndl.Retry, not {self.retry!r}: bndl.Retry(attempts=3, on=OSError), for example."
-            raise InvalidOption(text)
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, check(name, value))
         if self.attempts is not None and self.retry is not None:
             text = "attempts= and retry= were both given; say how often once, as bndl.Retry(attempts=...)."
             raise InvalidOption(text)
-        if self.locality is not None and not callable(self.locality):
-            text = (
-                f"locality must be a function, not {self.locality!r}: it gets the workers and returns pairs "
-                "(worker, score), where a score below 0 forbids a worker and a higher one prefers it."
-            )
-            raise InvalidOption(text)
-        if self.speculate is not None and not isinstance(self.speculate, bool):
-            text = f"speculate must be True or False, not {self.speculate!r}."
-            raise InvalidOption(text)
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "attempts": partial(check_whole, hint=_ATTEMPTS, most=_MOST_ATTEMPTS),
+    "concurrency": partial(check_whole, hint="how many tasks may be under way; leave it out for no limit"),
+    "timeout": partial(check_seconds, hint="seconds that an attempt may take; leave it out for no limit", above=True),
+    "priority": partial(
+        check_whole,
+        hint="tasks with a higher one go first",
+        least=-_HIGHEST_PRIORITY,
+        most=_HIGHEST_PRIORITY,
+    ),
+    "retry": partial(
+        check_instance, kind=Retry, rule="a bndl.Retry", hint="bndl.Retry(attempts=3, on=OSError), for example"
+    ),
+    "locality": partial(
+        check_callable,
+        hint="it gets the workers and returns pairs (worker, score), where a score below 0 forbids a worker and a "
+        "higher one prefers it",
+    ),
+    "max_failures": partial(check_whole, hint="how many tasks may fail before the job does", least=0),
+    "speculate": partial(check_flag, hint="whether stragglers are started a second time on idle slots"),
+}
+
+
+#: Nothing is given.
+NO_OPTIONS = Options()
 
 
 class TaskOptions(TypedDict, total=False):
@@ -217,16 +228,22 @@ def _effective_retry(levels: Sequence[Options]) -> Retry:
     return _PLAIN
 
 
-def make_options(what: str, known: type[TaskOptions], given: Mapping[str, Any]) -> Options:
-    """The options given to ``what`` as keywords.
+def merge_options(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as keywords, with some in the place of others: ``attempts`` and ``retry`` stand for each other."""
+    taken = {"attempts", "retry", *inner} if {"attempts", "retry"} & inner.keys() else set(inner)
+    return {**{name: value for name, value in outer.items() if name not in taken}, **inner}
+
+
+def make_options(what: str, known: type[TaskOptions], given: Mapping[str, Any], more: tuple[str, ...] = ()) -> Options:
+    """The options given to ``what`` as keywords; ``more`` are those that it takes besides.
 
     Raises:
         TypeError: it takes no option of that name.
         InvalidOption: a value makes no sense.
     """
-    names = [*TaskOptions.__annotations__, *(JobOptions.__annotations__ if known is JobOptions else ())]
-    unknown = [name for name in given if name not in names]
+    names = [*TaskOptions.__annotations__, *(JobOptions.__annotations__ if known is JobOptions else ()), *more]
+    unknown = [name for name in given if name not in names or name in more]
     if unknown:
         text = f"{what} takes no option {unknown[0]!r}; its options are {', '.join(dict.fromkeys(names))}"
         raise TypeError(text)
-    return Options(**given)
+    return Options(**given) if given else NO_OPTIONS

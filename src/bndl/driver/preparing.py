@@ -195,6 +195,7 @@ def make_growing_spec(run: StageRun, options: Options) -> StageSpec:
     """The spec of a stage that tasks are added to while it runs."""
     common = run.options = Effective.of(options)
     run.locality = common.locality
+    run.max_failures = options.max_failures or 0
     return StageSpec(
         run.number,
         range(0),
@@ -205,6 +206,8 @@ def make_growing_spec(run: StageRun, options: Options) -> StageSpec:
         retry=common.retry.rule,
         priority=common.priority,
         timeout=common.timeout,
+        max_failures=run.max_failures,
+        speculate=bool(options.speculate),
     )
 
 

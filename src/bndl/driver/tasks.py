@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from bndl.driver.history import Transition
 from bndl.driver.naming import check_name
-from bndl.driver.options import Options, TaskOptions, make_options
+from bndl.driver.options import NO_OPTIONS, TaskOptions, make_options, merge_options
 from bndl.errors import AttemptRecord, InvalidJob, TaskCancelled, TaskError, TaskFailed, UserError
 from bndl.execute.failures import open_cause
 from bndl.execute.payloads import unpack
@@ -66,7 +66,7 @@ class Task:
         self._begin()
 
     def _begin(self) -> None:
-        self.own = _NO_OPTIONS
+        self.own = NO_OPTIONS
         self.predecessors: tuple[Task, ...] = ()
         self.stage: Stage | None = None
         self.index = 0
@@ -111,10 +111,9 @@ class Task:
         """
         task = Task.of_item(self.call)
         kept = {key: value for key in TaskOptions.__annotations__ if (value := getattr(self.own, key)) is not None}
-        if {"attempts", "retry"} & options.keys():
-            kept = {key: value for key, value in kept.items() if key not in {"attempts", "retry"}}
-        if kept or options:
-            task.own = make_options("task.options", TaskOptions, {**kept, **options})
+        merged = merge_options(kept, options)
+        if merged:
+            task.own = make_options("task.options", TaskOptions, merged)
         task.predecessors = self.predecessors
         task._name = check_name("a task", name) if name is not None else self._name  # noqa: SLF001 - its own class
         return task
@@ -166,7 +165,7 @@ class Task:
     @property
     def has_options(self) -> bool:
         """Whether anything differs from what holds for its stage."""
-        return self.own is not _NO_OPTIONS
+        return self.own is not NO_OPTIONS
 
     @property
     def name(self) -> str:
@@ -340,6 +339,3 @@ class Task:
 
     def __repr__(self) -> str:
         return f"<Task: {self.name}, {self._outcome or self.state}>"
-
-
-_NO_OPTIONS = Options()

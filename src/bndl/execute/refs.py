@@ -13,10 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Protocol, overload
 
-from bndl.errors import InputFailed, InvalidOption
+from bndl.checks import check_whole
+from bndl.errors import InputFailed
 
 __all__ = ["NO_RESULT", "Ref", "Results", "Source", "provided"]
 
+
+#: Into how many parts results are split at most: each is an object here.
+MOST_PARTS = 10_000_000
 
 #: In the place of a result that there is none of: its task failed or was cancelled for good.
 NO_RESULT = object()
@@ -90,11 +94,9 @@ class Results(Sequence[Ref]):
         """Divide into ``parts`` sequences of consecutive refs, as even as possible; some are empty if they must be.
 
         Raises:
-            InvalidOption: ``parts`` is no whole number, or less than 1.
+            InvalidOption: ``parts`` is no whole number from 1 to 10,000,000.
         """
-        if not isinstance(parts, int) or parts < 1:
-            text = f"the results of stage {self.stage.name!r} cannot be split into {parts!r} parts; ask for at least 1."
-            raise InvalidOption(text)
+        parts = check_whole("parts", parts, "how many sequences to make, at least 1", most=MOST_PARTS)
         total = len(self.indices)
         bounds = [total * part // parts for part in range(parts + 1)]
         return [Results(self.stage, self.indices[low:high]) for low, high in pairwise(bounds)]

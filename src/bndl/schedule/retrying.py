@@ -10,10 +10,11 @@ import heapq
 
 from bndl.schedule.events import RetryRule
 from bndl.schedule.state import TaskState
-from bndl.waits import LONGEST, capped
 
-__all__ = ["Delays", "delay_of"]
+__all__ = ["LONGEST_BACKOFF", "Delays", "delay_of"]
 
+#: In seconds, a day. The time grows with each failure, and soon nobody would wait for its end.
+LONGEST_BACKOFF = 86_400.0
 _MASK = (1 << 64) - 1
 
 
@@ -24,8 +25,8 @@ def delay_of(rule: RetryRule, task: int, failures: int) -> float:
     try:
         grown = rule.backoff * rule.factor ** (failures - 1)
     except OverflowError:
-        return LONGEST
-    return capped(grown * (1.0 + rule.jitter * (2.0 * _spread(task, failures) - 1.0)))
+        return LONGEST_BACKOFF
+    return min(grown * (1.0 + rule.jitter * (2.0 * _spread(task, failures) - 1.0)), LONGEST_BACKOFF)
 
 
 def _spread(task: int, failures: int) -> float:
