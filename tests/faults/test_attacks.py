@@ -17,10 +17,12 @@ import pytest
 import zenoh
 
 import bndl
+from bndl import _version
 from bndl.cli.cluster import init_cluster
 from bndl.execute.process import WorkerSettings
 from bndl.net import messages
 from bndl.net.credentials import AUTHORITY, CERTIFICATE, KEY, SECRET
+from bndl.net.peers import own_versions
 from bndl.net.session import open_session
 
 pytestmark = pytest.mark.slow
@@ -188,6 +190,37 @@ def test_who_is_let_in_and_has_not_greeted_is_not_unpickled(ctx: bndl.Context, t
     assert ctx.worker_count == 2
 
 
+@pytest.mark.parametrize("ctx", ["tcp"], indirect=True)
+def test_a_member_that_sends_noise_fills_no_log_and_breaks_nothing(
+    ctx: bndl.Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = settings_of(ctx).cluster
+    name = "mad.worker.1.0.0"
+    info = messages.NodeInfo(name, "driver", "1", own_versions(_version.__version__))
+    session = open_session(settings_of(ctx).credentials, [], ctx.addresses, 5.0)
+    liveliness = session.liveliness()
+    with session:
+        odd = [liveliness.declare_token(f"bndl/{cluster}/peer/{each}/-") for each in ("*", "x", "-", "ä.b", "a" * 9000)]
+        own = liveliness.declare_token(f"bndl/{cluster}/peer/{name}/{session.zid()}")
+        key = f"bndl/{cluster}/to/{ctx.name}/*/{name}/{session.zid()}"
+        end = time.monotonic() + 30
+        while name not in ctx._node.driver.peers.names:  # noqa: SLF001 - drivers are not for users to see
+            session.put(key, messages.encode(messages.Hello(info, 1, asks=False)))
+            assert time.monotonic() < end, "it was not greeted"
+            time.sleep(0.05)
+        for _ in range(2000):
+            session.put(key, b"\xc1" * 100)
+        assert sorted(ctx.map(abs, range(-50, 0))) == list(range(1, 51))
+        while name in ctx._node.driver.peers.names:  # noqa: SLF001 - as above
+            assert time.monotonic() < end, "it was not refused"
+            time.sleep(0.05)
+        assert len(odd) == 5
+        own.undeclare()  # type: ignore[no-untyped-call]
+    lines = [record for record in caplog.records if record.name == "bndl.net.misconduct"]
+    assert 2 <= len(lines) < 10
+    assert sorted(ctx.map(abs, range(-50, 0))) == list(range(1, 51))
+
+
 @pytest.mark.parametrize("garbage", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100_000], ids=["none", "HTTP", "noise"])
 def test_garbage_on_the_sockets_breaks_nothing(ctx: bndl.Context, garbage: bytes) -> None:
     sockets = []
@@ -238,3 +271,44 @@ def test_the_secret_is_in_no_argument_list_environment_or_log(
         assert secret not in repr((ctx, settings, settings.credentials))
     written = capfd.readouterr()
     assert [secret for secret in secrets if secret in written.out + written.err + caplog.text] == []
+
+
+#: More than zenoh's own limit on connections that have shown nothing yet.
+MANY = 300
+
+
+@pytest.fixture
+def half_open(ctx: bndl.Context) -> Iterator[list[socket.socket]]:
+    """Connections to the driver that say nothing."""
+    host, _, port = ctx.addresses[0].partition("/")[2].rpartition(":")
+    sockets = [socket.create_connection((host, int(port)), 5) for _ in range(MANY)]
+    yield sockets
+    for each in sockets:
+        each.close()
+
+
+def test_half_open_connections_keep_nobody_from_joining(
+    ctx: bndl.Context, half_open: list[socket.socket], folder: Path, tmp_path: Path
+) -> None:
+    """Those that know the secret join long before the strangers are hung up on."""
+    assert len(half_open) == MANY
+    settings = settings_of(ctx)
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text(settings.credentials.secret)
+    credentials = folder / "node" if settings.credentials.has_tls else None
+    began = time.monotonic()
+    with bndl.connect(
+        seeds=ctx.addresses, cluster=settings.cluster, secret_file=secret, credentials=credentials
+    ) as other:
+        assert other.await_workers(2) == 2
+        assert time.monotonic() - began < 4.0, "they waited for the strangers to be hung up on"
+        assert list(other.map(abs, [-1])) == [1]
+
+
+@pytest.mark.parametrize("ctx", ["tcp"], indirect=True)
+def test_a_connection_that_shows_nothing_is_closed(ctx: bndl.Context, half_open: list[socket.socket]) -> None:
+    """So strangers hold no more connections than they open within a few seconds."""
+    del ctx
+    half_open[-1].settimeout(30.0)
+    assert half_open[-1].recv(1000) == b""

@@ -26,6 +26,16 @@ def test_a_token_is_read_as_it_was_written(addresses: tuple[str, ...]) -> None:
     assert str(token).count("/") == 1
 
 
+@pytest.mark.parametrize(
+    "token",
+    [Token("*", "5f"), Token("a*b", "5f"), Token("", "5f"), Token("-", "5f"), Token(NAME, "*"), Token(NAME, "")],
+)
+def test_a_token_that_means_several_nodes_or_none_is_told_from_one_of_a_node(token: Token) -> None:
+    assert not token.is_valid
+    assert not Token(NAME, "5f", ("tcp/127.0.0.1:1",) * 5000).is_valid
+    assert A.is_valid
+
+
 def test_the_first_is_the_node_until_it_is_gone(announced: Announced) -> None:
     assert announced.add(A) == [Joined(NAME)]
     assert announced.add(A) == announced.add(B) == announced.add(C) == []

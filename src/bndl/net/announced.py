@@ -17,12 +17,19 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple, Self
 
+from bndl.config import check_name
+from bndl.errors import InvalidOption
 from bndl.net.fabric import Joined, Left
 from bndl.net.names import is_worker
 
-__all__ = ["Announced", "Token"]
+__all__ = ["MARK", "Announced", "Token"]
 
 logger = logging.getLogger(__name__)
+
+#: Who a mark is from: see ``net.zenoh``. No node has this name.
+MARK = "-"
+#: The most addresses that a node listens on.
+_MOST_ADDRESSES = 4096
 
 
 class Token(NamedTuple):
@@ -37,6 +44,16 @@ class Token(NamedTuple):
     name: str
     session: str
     addresses: tuple[str, ...] = ()
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether frames can be sent to it: its name and session must be no patterns, which mean several nodes."""
+        try:
+            check_name("node", self.name)
+            check_name("session", self.session)
+        except InvalidOption:
+            return False
+        return self.name != MARK and len(self.addresses) <= _MOST_ADDRESSES
 
     def __str__(self) -> str:
         return f"{self.name}/{';'.join((self.session, *self.addresses)).replace('/', '|')}"

@@ -18,10 +18,22 @@ from typing import Protocol
 
 import msgspec
 
-__all__ = ["MAX_FRAME_BYTES", "Fabric", "FabricEvent", "Joined", "Left", "Listener", "Received", "check_size"]
+__all__ = [
+    "MAX_FRAME_BYTES",
+    "MAX_MESSAGE_BYTES",
+    "Fabric",
+    "FabricEvent",
+    "Joined",
+    "Left",
+    "Listener",
+    "Received",
+    "check_size",
+]
 
-#: Zenoh's receiver drops messages over 1 GiB and the connection with them; its own headers count.
-MAX_FRAME_BYTES = 2**30 - 2**16
+#: Zenoh's receiver puts a message together in memory. It drops a larger one, and the connection with it.
+MAX_MESSAGE_BYTES = 2**28
+#: The same without zenoh's own headers.
+MAX_FRAME_BYTES = MAX_MESSAGE_BYTES - 2**16
 
 
 class Joined(msgspec.Struct, frozen=True):

@@ -33,6 +33,8 @@ _GROWTH = 1.5
 _PROBE_TIMEOUT = 1.0
 #: Nothing listens there any more, and the machine says so: after that many times in a row it is believed.
 _REFUSALS = 8
+#: How many nodes are looked for at a time; the first of more makes room.
+_MOST_LOST = 10_000
 
 
 class _Lost:
@@ -71,6 +73,8 @@ class Rejoiner:
         with self._changed:
             if self._closed or not addresses or self._timeout <= 0:
                 return
+            if len(self._lost) >= _MOST_LOST:
+                del self._lost[next(iter(self._lost))]
             self._lost[name] = _Lost(addresses, time.monotonic(), self._timeout)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)

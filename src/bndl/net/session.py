@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import resource
 import tempfile
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -17,6 +18,7 @@ from bndl.config import Config
 from bndl.errors import ClusterError, InvalidOption
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import Endpoint
+from bndl.net.fabric import MAX_MESSAGE_BYTES
 
 __all__ = ["Role", "check_secret", "choose_role", "find_addresses", "open_session"]
 
@@ -26,6 +28,13 @@ _USER = "bndl"
 _PATIENCE = "transport/link/tx/queue/congestion_control/block/wait_before_close"
 #: Zenoh's own limit of 1,000 is for connections that nobody means to have.
 _MOST_SESSIONS = 65_535
+#: For how many milliseconds a connection may be open before it has shown that it knows the secret. A stranger can hold
+#: as many connections as are accepted within that time, so it is shorter than zenoh's own 10 s.
+_ACCEPT_TIMEOUT_MS = 5_000
+#: How many such connections may be open at a time: with zenoh's own limit of 100, a stranger with 100 connections kept
+#: all others out. Each takes a file descriptor, and others need some, too.
+_LEAST_PENDING = 100
+_MOST_PENDING = 4_096
 #: For how many milliseconds a client looks for its first router. Later it does so for as long as it lives.
 _ROUTER_TIMEOUT_MS = 10_000
 
@@ -131,7 +140,7 @@ def check_secret(secret: str) -> None:
 def _options(credentials: Credentials, listen: Sequence[str], seeds: Sequence[str], lease: float) -> dict[str, Any]:
     lease_ms = max(1, round(lease * 1000))
     options: dict[str, Any] = {
-        "listen/endpoints": list(listen),
+        "listen/endpoints": [_with_timeout(each) for each in listen],
         "connect/endpoints": list(seeds),
         "connect/timeout_ms": -1,
         "connect/exit_on_failure": False,
@@ -140,6 +149,8 @@ def _options(credentials: Credentials, listen: Sequence[str], seeds: Sequence[st
         # Otherwise opening takes 0.5 s if a seed is not there.
         "open/return_conditions/connect_scouted": False,
         "transport/unicast/max_sessions": _MOST_SESSIONS,
+        "transport/unicast/accept_timeout": _ACCEPT_TIMEOUT_MS,
+        "transport/unicast/accept_pending": count_pending(),
         "scouting/multicast/enabled": False,
         # A router waits so long for what it might find by multicast.
         "scouting/delay": 0,
@@ -149,6 +160,7 @@ def _options(credentials: Credentials, listen: Sequence[str], seeds: Sequence[st
         "transport/auth/usrpwd/password": credentials.secret,
         "transport/link/tx/lease": lease_ms,
         _PATIENCE: lease_ms * 1000,
+        "transport/link/rx/max_message_size": MAX_MESSAGE_BYTES,
         # It leaves files in /dev/shm behind, and a small /dev/shm (containers: 64 MB) would fill up.
         "transport/shared_memory/enabled": False,
         # Tells the addresses that the session listens on.
@@ -168,6 +180,19 @@ def _options(credentials: Credentials, listen: Sequence[str], seeds: Sequence[st
             "transport/link/tls/verify_name_on_connect": False,
         }
     return options
+
+
+def count_pending() -> int:
+    """How many connections may be open that have not shown yet that they know the secret."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return _MOST_PENDING
+    return min(max(descriptors // 2, _LEAST_PENDING), _MOST_PENDING)
+
+
+def _with_timeout(endpoint: str) -> str:
+    """An endpoint to listen on, with the time that a TLS handshake may take: it comes before what zenoh counts."""
+    return f"{endpoint}#tls_handshake_timeout_ms={_ACCEPT_TIMEOUT_MS}" if endpoint.startswith("tls/") else endpoint
 
 
 def _encode(pem: str) -> str:

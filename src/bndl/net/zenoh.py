@@ -27,12 +27,13 @@ import zenoh
 
 from bndl.config import check_name
 from bndl.errors import ClusterError, InvalidOption
-from bndl.net.announced import Announced, Token
+from bndl.net.announced import MARK, Announced, Token
 from bndl.net.complaints import explain, explain_no_router
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import check_listen, check_seeds, loopback
 from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received, check_size
 from bndl.net.lingering import stop_lingering
+from bndl.net.names import is_worker
 from bndl.net.rejoin import Rejoiner
 from bndl.net.session import Role, check_secret, find_addresses, open_session
 
@@ -44,9 +45,9 @@ logger = logging.getLogger(__name__)
 #: then receiving stalls, and the lease of a healthy node runs out. There is room for what ``net.credits`` lets 6,000
 #: peers send; memory is taken only for what is there.
 _CHANNEL_MESSAGES = 1_000_000
-
-#: Who a mark is from: no node has this name.
-_MARK = "-"
+#: The same for a worker, which a thousand peers send to at most: a member that floods a worker whose interpreter is
+#: held takes no more memory than that.
+_WORKER_MESSAGES = 1 << 17
 
 #: The priority of bulk frames.
 _BULK = zenoh.Priority.DATA_LOW
@@ -177,9 +178,12 @@ class ZenohFabric:
             self._own = Token(self._name, str(session.zid()), self._addresses)
             self._announced = Announced(self._own)
             to_this = f"{self._prefix}/to/{self._name}/{self._own.session}/*/*"
-            self._read("frames", session.declare_subscriber(to_this, _channel()))
+            room = min(_WORKER_MESSAGES, _CHANNEL_MESSAGES) if is_worker(self._name) else _CHANNEL_MESSAGES
+            self._read("frames", session.declare_subscriber(to_this, zenoh.handlers.FifoChannel(room)))
             liveliness = session.liveliness()
-            tokens = liveliness.declare_subscriber(f"{self._prefix}/peer/*/*", _channel(), history=True)
+            tokens = liveliness.declare_subscriber(
+                f"{self._prefix}/peer/*/*", zenoh.handlers.FifoChannel(_CHANNEL_MESSAGES), history=True
+            )
             self._read("peers", tokens)
             self._declared.append(liveliness.declare_token(f"{self._prefix}/peer/{self._own}"))
         except zenoh.ZError as error:
@@ -266,7 +270,7 @@ class ZenohFabric:
     def _on_frame(self, sample: zenoh.Sample) -> None:
         rest, _, session = str(sample.key_expr).rpartition("/")
         sender = rest.rpartition("/")[2]
-        if sender == _MARK and self._in_line:
+        if sender == MARK and self._in_line:
             self._tell(self._in_line[0])
             self._in_line.popleft()  # not before, or what comes after it might overtake it
         elif self._sessions.get(sender, session) == session:  # not of another one with this name
@@ -282,12 +286,15 @@ class ZenohFabric:
         try:
             if session is not None:
                 to_this = f"{self._prefix}/to/{self._name}/{self._own.session}"
-                session.put(f"{to_this}/{_MARK}/{self._own.session}", b"", **_quality(bulk=False))
+                session.put(f"{to_this}/{MARK}/{self._own.session}", b"", **_quality(bulk=False))
         except zenoh.ZError:
             logger.debug("%r is being closed", self, exc_info=True)
 
     def _on_token(self, sample: zenoh.Sample) -> None:
         token = Token.parse(str(sample.key_expr))
+        if not token.is_valid:  # made by a member that is no bndl node
+            logger.debug("%r ignores the token %s", self, sample.key_expr)
+            return
         present = sample.kind == zenoh.SampleKind.PUT
         events = self._announced.add(token) if present else self._announced.remove(token)
         if present:
@@ -347,10 +354,6 @@ def _drain(handler: zenoh.Handler[zenoh.Sample], on_sample: Callable[[zenoh.Samp
         except zenoh.ZError:
             return  # the session was closed
         on_sample(sample)
-
-
-def _channel() -> zenoh.handlers.FifoChannel[zenoh.Sample]:
-    return zenoh.handlers.FifoChannel(_CHANNEL_MESSAGES)
 
 
 def _quality(*, bulk: bool) -> dict[str, Any]:
