@@ -29,9 +29,9 @@ class Mapping:
         self.world = world
 
         class VirtualMailbox(Mailbox):
-            def take(self) -> Sequence[Task] | Ended:
+            def take(self, while_waiting: Callable[[], object] = bool) -> Sequence[Task] | Ended:
                 world.wait(lambda: not self._queue.empty(), what="something in the mailbox")
-                return super().take()
+                return super().take(while_waiting)
 
         monkeypatch.setattr(streams, "Mailbox", VirtualMailbox)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from bndl.context.iterating import Iteration
-from bndl.context.waiting import Ended, Mailbox
+from bndl.context.waiting import MOST_MAPPED_BYTES, Ended, Mailbox
+from bndl.context.window import Window
 from bndl.driver.driver import Driver
 from bndl.driver.execution import Execution
 from bndl.driver.naming import name_of
@@ -20,21 +21,17 @@ from bndl.net.messages import Space
 from bndl.reprs import safe_repr, safe_str
 from bndl.schedule.events import JobSpec
 from bndl.schedule.instructions import TaskOutcome
-from bndl.schedule.placement import LOOKAHEAD
+from bndl.schedule.transitions import State
 
 __all__ = ["stream", "zip_items"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: How many items are pulled for each slot before anything is known of how long they take.
-_FIRST = 4
-#: How much work, in seconds, is pulled for each slot: enough to fill what the scheduler sends in advance.
-_AHEAD = 5 * LOOKAHEAD
-#: How many items are pulled at most before their results are taken.
-_MOST = 20_000
 #: How many tasks are handed to the driver at a time.
 _BATCH = 512
+#: Arguments of fewer bytes are not counted: of all that may be under way, they make 20 MiB.
+_SMALL = 1024
 
 
 class _Stream:
@@ -53,15 +50,16 @@ class _Stream:
         self._items = _iterate(items)
         self._packer = Packer()
         self._slots = slots
-        self._mailbox = Mailbox()
+        self._mailbox = Mailbox(is_kept=True)
         self._next = 0
-        self._window = _FIRST * max(slots(), 1)
-        #: Items that were pulled and whose results were not taken.
-        self._outstanding = 0
+        self._window = Window(slots(), MOST_MAPPED_BYTES)
+        #: The size of the arguments of items that are not done, by index, where it counts.
+        self._sizes: dict[int, int] = {}
         self._exhausted = False
         self._items_error: Exception | None = None
         self._ended: Ended | None = None
         self.execution = Execution(driver, f"map {name}", self._mailbox)
+        self._mailbox.bind(self.execution)
         number = driver.next_number()
         payload = pack_function(driver, self._packer, function, f"the function {name!r}", number)
         self._stage = self.execution.add_stage(name, payload, number=number, growing=True)
@@ -75,21 +73,23 @@ class _Stream:
             waiting.extend(self._pull())
             if not waiting:
                 return
-            while waiting[0].outcome is None and self._ended is None:
-                self._take()
-            if waiting[0].outcome is None:
+            first = waiting[0]
+            # What is done and comes later is taken out too: the mailbox would keep it until after it was yielded.
+            while self._ended is None and (first.outcome is None or not self._mailbox.is_empty):
+                self._take(first)
+            if first.outcome is None:
                 return
-            self._outstanding -= 1
-            yield waiting.popleft()
+            self._give(waiting.popleft())
+            yield first
 
     def as_done(self) -> Iterator[Task]:
         """The tasks as they are done."""
         while True:
             self._pull()
-            if not self._outstanding or self._ended is not None:
+            if not self._window.outstanding or self._ended is not None:
                 return
             for task in self._take():
-                self._outstanding -= 1
+                self._give(task)
                 yield task
 
     def finish(self) -> None:
@@ -105,36 +105,42 @@ class _Stream:
             )
             raise ItemsFailed(text, pulled=self._next) from error
 
-    def _take(self) -> list[Task]:
-        got = self._mailbox.take()
+    def _take(self, needed: Task | None = None) -> Sequence[Task]:
+        """What is done by now; ``needed`` is the task that is waited for, if it is a certain one."""
+
+        def see_to_it() -> None:
+            # It was lost with its worker, or failed and is tried again, and nothing is launched while too much waits.
+            if needed is not None and needed.state is not State.PENDING:
+                self._mailbox.go_on()
+
+        got = self._mailbox.take(see_to_it)
         if isinstance(got, Ended):
             self._ended = got
-            return []
-        self._adapt(got)
-        return list(got)
+            return ()
+        for task in got:
+            self._window.done(self._sizes.pop(task.index, 0), task.payload_bytes)
+        self._window.adapt(self._slots(), sum(task.seconds for task in got) / len(got))
+        return got
 
-    def _adapt(self, tasks: Iterable[Task]) -> None:
-        """Pull as much as keeps the workers busy, judged by how long tasks took."""
-        times = [task.seconds for task in tasks]
-        mean = sum(times) / len(times)
-        slots = max(self._slots(), 1)
-        ahead = int(_AHEAD / max(mean, 1e-6))
-        self._window = max(_FIRST * slots, min(slots * ahead, 2 * self._window, _MOST))
+    def _give(self, task: Task) -> None:
+        """Somebody takes a task."""
+        size = task.payload_bytes
+        self._window.taken(size)
+        self._mailbox.release(size)
 
     def _pull(self) -> list[Task]:
-        """Pull items until there are enough, if there are only half as many as that."""
+        """Pull items until there are enough."""
         pulled: list[Task] = []
-        if self._exhausted or self._outstanding * 2 > self._window or self._ended is not None:
+        if self._exhausted or self._ended is not None:
             return pulled
-        missing = self._window - self._outstanding
-        while missing > 0 and not self._exhausted:
+        missing = self._window.room
+        while missing > 0 and not self._exhausted and not self._window.is_full:
             first = self._next
             batch = self._pull_batch(min(missing, _BATCH))
             if batch:
                 self._driver.add_tasks(self._stage, first, batch)
             missing -= len(batch)
             pulled += batch
-        self._outstanding += len(pulled)
         if self._exhausted:
             self._driver.close_stage(self._stage)
         return pulled
@@ -142,7 +148,7 @@ class _Stream:
     def _pull_batch(self, count: int) -> list[Task]:
         batch: list[Task] = []
         first = self._stage.number << 32
-        while len(batch) < count:
+        while len(batch) < count and not self._window.is_full:
             try:
                 item = next(self._items)
             except StopIteration:
@@ -156,6 +162,9 @@ class _Stream:
             task = Task.of_item(None)
             task.begin_run(self._stage, self._next)
             task.set_arguments(self._driver.store_if_large(Space.ARGUMENTS, first + self._next, payload))
+            self._window.pulled(size := len(payload) if len(payload) >= _SMALL else 0)
+            if size:
+                self._sizes[self._next] = size
             batch.append(task)
             self._next += 1
         return batch
@@ -209,5 +218,5 @@ def _results(mapping: _Stream, *, ordered: bool) -> Generator[Any, None, None]:
         if task.outcome is TaskOutcome.CANCELLED:  # because of another one, which is what is raised
             break
         if not task.is_tolerated:
-            yield task.result
+            yield task.take_result()
     mapping.finish()

@@ -33,6 +33,7 @@ from bndl.errors import BndlError, TaskCancelled
 from bndl.execute import failures
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
+from bndl.execute.trimming import Trimmer
 from bndl.net import messages
 from bndl.net.calls import Calls
 from bndl.net.fabric import Fabric
@@ -87,6 +88,7 @@ class Driver:
         )
         self._waiters = Waiters()
         self.requests = Requests(loops, self._waiters, self._calls, self._transfer, self.name)
+        self._trimmer = Trimmer(loops.bulk)
         self._delivery = Delivery(self._transfer, self.name, self._handle)
         self.watching = Watching(loop, self.peers)
         self._numbers = count(1)
@@ -140,6 +142,7 @@ class Driver:
         """
         if len(payload) <= self.config.inline_bytes:
             return payload
+        self._trimmer.passed(len(payload))
         self._store.put((self.name, space, number), payload)
         return b""
 
@@ -261,6 +264,7 @@ class Driver:
             return
         self.watching.attempts_ended(worker, message.results)
         self._settling.arrived(message.results)
+        self._trimmer.passed(sum(result.size for result in message.results))
         self._cancelling.confirm(worker, ((result.task, result.number) for result in message.results))
         hopeless = [result.task for result in message.results if result.kind == Kind.FAILED and self._is_final(result)]
         self._handle(events.AttemptsFinished(worker, message.results, hopeless))
@@ -374,6 +378,7 @@ class Driver:
     def _forget(self, execution: Execution) -> None:
         forget(self.peers, self._stages, execution)
         self.drop_stored(stage.number for stage in execution.stages)
+        self._trimmer.over()
 
     def _forget_shared(self, number: int) -> None:
         for name in self.peers.names:

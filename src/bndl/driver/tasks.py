@@ -228,6 +228,12 @@ class Task:
         self._payload = b""
         return self._value
 
+    def take_result(self) -> Any:
+        """What its function returned, which is not kept here any more. Raises like ``result``."""
+        value = self.result
+        self._value = _UNSET
+        return value
+
     @property
     def payload_bytes(self) -> int:
         """The size of its pickled result, while that is here and was not asked for."""

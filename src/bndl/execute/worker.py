@@ -30,6 +30,7 @@ from bndl.execute.search_path import take_over
 from bndl.execute.slots import Prepared
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
+from bndl.execute.trimming import Trimmer
 from bndl.execute.watchdog import Watchdog
 from bndl.execute.watching import Watch
 from bndl.execute.worker_parts import WorkerParts
@@ -89,6 +90,7 @@ class Worker:
             report=self.peers.report,
         )
         self._limit = Limit(parts.loop.now)
+        self._trimmer = Trimmer(parts.bulk_loop)
         self._border = Border(parts.interrupt, parts.withdraw)
         watchdog = Watchdog(parts.timer, parts.loop.now)
         self._interrupter = Interrupter(
@@ -288,6 +290,7 @@ class Worker:
             if definition is not None:
                 definition.forgotten = True
                 self.store.drop((driver, Space.RESULT, task) for task in list(definition.stored))
+        self._trimmer.over()
 
     def _on_look_in(self, _driver: str, message: messages.LookIn) -> None:
         take_over(message.path)
@@ -341,6 +344,8 @@ class Worker:
         if prepared.attempt.timeout or prepared.stop is not None:
             self._interrupter.end(prepared, last=idle)
         self._tidy(self._alone)
+        if result is not None:
+            self._trimmer.passed(len(prepared.attempt.arguments) + result.fetched + result.size)
         if result is not None and not tenancy.gone:
             tenancy.outbox.add(result, more=not idle)
 
