@@ -110,7 +110,10 @@ class Driver:
         )
         self.answers = Answers(loops, self._waiters, self._scheduler, self._stages, self.requests)
         self._patience = Patience(loop, config.no_workers_timeout, cluster.describe_refusals, self._fail_all)
-        self._handlers: dict[type, Callable[[str, Any], None]] = {
+        self._handlers = self._make_handlers()
+
+    def _make_handlers(self) -> dict[type, Callable[[str, Any], None]]:
+        return {
             messages.Answer: self._on_answer,
             messages.Fetch: self._transfer.serve,
             messages.Fetched: self._on_answer,
