@@ -13,8 +13,8 @@ from bndl.driver.cycles import find_stuck
 from bndl.driver.execution import Execution, Listener, StageRun
 from bndl.driver.options import Effective, Options
 from bndl.driver.tasks import Task
-from bndl.errors import ForeignRef, InvalidJob, JobCycle, JobStarted, NotPicklable
-from bndl.execute.payloads import Packer, unpack
+from bndl.errors import ForeignRef, InvalidJob, JobCycle, JobStarted
+from bndl.execute.payloads import Packer
 from bndl.net.messages import Space
 from bndl.schedule.events import JobSpec, StageSpec
 
@@ -112,18 +112,10 @@ def _settle_options(run: StageRun, job: Job, stage: Stage) -> None:
 
 
 def pack_function(driver: Driver, packer: Packer, function: Any, what: str, number: int) -> bytes:
-    """Pickle a function and see that it can be unpickled. Empty if it is so large that workers have to fetch it."""
+    """Pickle a function. Empty if it is so large that workers have to fetch it."""
     if function is None:
         return b""
     payload = packer.pack(function, what)
-    try:
-        unpack(payload)
-    except (Exception, SystemExit) as error:
-        text = (
-            f"{what} was pickled but cannot be unpickled ({type(error).__name__}: {error}), so workers could not "
-            f"either. Look at what {function!r} refers to."
-        )
-        raise NotPicklable(text, what=what, path=repr(function)) from error
     return driver.store_if_large(Space.FUNCTION, number, payload)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 import traceback
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-import cloudpickle
 import msgspec
 
 from bndl.errors import RemoteException, RemoteTraceback, TaskInterrupted
+from bndl.execute.payloads import Packer, unpack
 from bndl.execute.texts import cut, cut_middle, plain
 
 __all__ = ["Failure", "describe", "matches", "open_cause", "read", "rebuild"]
@@ -127,7 +126,7 @@ def rebuild(payload: bytes) -> tuple[Failure, BaseException]:
     error: Any = None
     if failure.pickled:
         try:
-            error = pickle.loads(failure.pickled)  # noqa: S301 - from authenticated peers only
+            error = unpack(failure.pickled)
             error.__cause__ = RemoteTraceback(failure.trace)  # which its class may not allow
         except BaseException:  # noqa: BLE001 - the user's class, which may not exist here, and may raise what it wants
             error = None
@@ -172,8 +171,8 @@ def _qualified_name(kind: type) -> str:
 def _pickle(error: BaseException) -> bytes:
     """The exception pickled, or nothing if it would not arrive."""
     try:
-        pickled: bytes = cloudpickle.dumps(error, protocol=5)
-        if len(pickled) <= _MOST_PICKLED and isinstance(pickle.loads(pickled), BaseException):  # noqa: S301 - made here
+        pickled = Packer().pack_or_raise(error)
+        if len(pickled) <= _MOST_PICKLED and isinstance(unpack(pickled), BaseException):
             return pickled
     except TaskInterrupted:
         raise

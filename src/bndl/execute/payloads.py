@@ -1,32 +1,27 @@
 """Values as bytes, and back.
 
-Functions and what belongs to the user's script travel by value (cloudpickle); large buffers, such as those of numpy
-arrays, are taken out of the pickle (protocol 5, PEP 574) and copied once, and are writable where they arrive.
+Functions and classes of the user's script travel by their definitions, see ``pickling``. Large buffers, such as those
+of numpy arrays, are taken out of the pickle (protocol 5, PEP 574) and copied once, and are writable where they arrive.
 
-A payload is either a bare pickle, or, if there are buffers::
-
-    b"B" | count: u32 | count + 1 lengths: u64 | pickle | buffer | buffer ...
+A payload is a pickle with its buffers (``pickling.frames``); definitions come before it (``pickling.sections``).
 """
 
 from __future__ import annotations
 
 import pickle
-import struct
 from io import BytesIO
 from typing import Any
 
-import cloudpickle
-
 from bndl.errors import BndlError, InvalidJob, NotPicklable
 from bndl.execute.blame import find_culprit, traced
+from bndl.execute.pickling.frames import WITH_BUFFERS, Buffers, split
+from bndl.execute.pickling.loading import loaded
+from bndl.execute.pickling.pickler import Pickler
+from bndl.execute.pickling.sections import WITH_DEFINITIONS, Definitions, read_section
 from bndl.execute.refs import Ref, Results
 from bndl.reprs import safe_str, type_name
 
 __all__ = ["Packer", "unpack"]
-
-_WITH_BUFFERS = b"B"
-#: Buffers smaller than this stay in the pickle: taking them out costs more than copying them.
-_SMALL_BUFFER = 4096
 
 #: How much of the pickler's error is in that of bndl, in characters.
 _MOST_TEXT = 500
@@ -34,24 +29,18 @@ _MOST_TEXT = 500
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(Pickler):
     """Puts replacements in the place of refs, and notes which results they stand for."""
 
     def __init__(self, packer: Packer) -> None:
-        super().__init__(packer.file, protocol=5, buffer_callback=packer.take_buffer)
+        super().__init__(packer.file, packer.definitions, buffer_callback=packer.buffers.take)
         self._packer = packer
 
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, Ref | Results):
+    def reduce_instance(self, obj: Any, kind: type) -> Any:
+        if issubclass(kind, Ref | Results):
             self._packer.refs.append(obj)
             return obj.replacement()
-        return super().reducer_override(obj)
-
-    def begin(self) -> None:
-        """Forget the last value."""
-        self.clear_memo()
-        #: cloudpickle shares the globals of functions that are pickled together; not longer than that.
-        self.globals_ref: dict[int, dict[str, Any]] = {}
+        return super().reduce_instance(obj, kind)
 
 
 class Packer:
@@ -66,9 +55,11 @@ class Packer:
     def __init__(self) -> None:
         self.file = BytesIO()
         self.refs: list[Ref | Results] = []
-        self._buffers: list[memoryview] = []
+        self.buffers = Buffers()
+        self._definitions: Definitions | None = None
         self._pickler = traced(_Pickler)(self)
         self._busy = False
+        self._is_used = False
 
     def pack(self, value: Any, what: str = "a value", *, with_refs: bool = False) -> bytes:
         """The payload of a value.
@@ -89,13 +80,13 @@ class Packer:
             return Packer().pack(value, what)
         self._busy = True
         try:
-            payload = self._pack(value)
+            payload = self.pack_or_raise(value)
         except MemoryError:
             raise
         except Exception as error:
             if isinstance(error, BndlError) and not isinstance(error, NotPicklable):
                 raise
-            path, culprit = find_culprit(value, error, lambda part: Packer()._pack(part))  # noqa: SLF001 - its own class
+            path, culprit = find_culprit(value, error, lambda part: Packer().pack_or_raise(part))
             text = (
                 f"{what} cannot be sent to another process: {path} is {culprit}, which cannot be pickled "
                 f"({type_name(error)}: {safe_str(error, _MOST_TEXT)}). Create it where it is used, or leave it out."
@@ -111,44 +102,49 @@ class Packer:
             raise InvalidJob(text)
         return payload
 
-    def take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
-        """Whether a buffer stays in the pickle."""
-        try:
-            view = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if view.nbytes < _SMALL_BUFFER:
-            return True
-        self._buffers.append(view)
-        return False
+    def definitions(self) -> Definitions:
+        """The definitions that the value needs which is being packed."""
+        if self._definitions is None:
+            self._definitions = Definitions()
+        return self._definitions
 
-    def _pack(self, value: Any) -> bytes:
+    def pack_or_raise(self, value: Any) -> bytes:
+        """The payload of a value, as ``pack`` does it, but raises whatever pickling it raises. Not to be nested."""
         self.refs = []
-        self._pickler.begin()
+        if self._is_used:  # an interrupt came while it was tidied up
+            self._tidy()
+        self._is_used = True
         try:
             self._pickler.dump(value)
-            pickled = self.file.getvalue()
-            if not self._buffers:
-                return pickled
-            lengths = [len(pickled), *(view.nbytes for view in self._buffers)]
-            header = struct.pack(f"<I{len(lengths)}Q", len(self._buffers), *lengths)
-            return b"".join((_WITH_BUFFERS, header, pickled, *self._buffers))
+            payload = self.buffers.join(self.file.getvalue())
+            if self._definitions is not None:
+                payload = self._definitions.write() + payload
+            return payload
         finally:
-            self._buffers = []
-            self.file.seek(0)
-            self.file.truncate()
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Let go of the value."""
+        self._pickler.clear_memo()
+        self._definitions = None
+        self.buffers.clear()
+        self.file.seek(0)
+        self.file.truncate()
+        self._is_used = False
 
 
 def unpack(payload: bytes) -> Any:
     """The value of a payload. Raises whatever the classes in it raise."""
-    if payload[:1] != _WITH_BUFFERS:
-        return pickle.loads(payload)  # noqa: S301 - payloads come from authenticated peers only
-    (count,) = struct.unpack_from("<I", payload, 1)
-    lengths = struct.unpack_from(f"<{count + 1}Q", payload, 5)
-    view = memoryview(payload)
-    position = 5 + 8 * (count + 1)
-    pieces = []
-    for length in lengths:
-        pieces.append(view[position : position + length])
-        position += length
-    return pickle.loads(pieces[0], buffers=[bytearray(piece) for piece in pieces[1:]])  # noqa: S301
+    first = payload[:1]
+    if first == WITH_DEFINITIONS:
+        section, rest = read_section(payload)
+        with loaded(section):
+            return _loads(rest)
+    if first == WITH_BUFFERS:
+        return _loads(payload)
+    return pickle.loads(payload)  # noqa: S301 - payloads come from authenticated peers only
+
+
+def _loads(framed: bytes | memoryview) -> Any:
+    pickled, buffers = split(framed)
+    return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - payloads come from authenticated peers only

@@ -1,0 +1,152 @@
+"""Classes that travel by value: as a skeleton, made without running the user's code, and the state that completes it.
+
+All skeletons of a section are made before the first state is set. So classes may refer to each other in any way, and
+what the user's metaclasses and ``__init_subclass__`` do, such as filling registries, is not done a second time: the
+outcome is part of the state.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import threading
+from collections.abc import Iterator
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any
+
+from bndl.errors import BndlError
+from bndl.execute.pickling.identity import find_key, version_of
+
+__all__ = ["is_pure", "make_class", "set_class_state", "skeleton_of", "state_of_class"]
+
+_HEAP_TYPE = 1 << 9
+_IMMUTABLE_TYPE = 1 << 8
+
+#: Is part of the skeleton, belongs to the process, or is made by ``type`` itself.
+_NOT_STATE = frozenset(
+    {
+        "__module__",
+        "__qualname__",
+        "__slots__",
+        "__orig_bases__",
+        "__slotnames__",
+        "_abc_impl",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations_cache__",
+    }
+)
+#: What is part of the skeleton, because ``type`` or ``typing.Generic`` look at it when they make the class.
+_IN_SKELETON = ("__module__", "__qualname__", "__slots__", "__orig_bases__")
+
+_shielding = threading.RLock()
+
+
+def is_pure(cls: type) -> bool:
+    """Whether a class was defined in Python, so that it can be made from its parts."""
+    return bool(cls.__flags__ & _HEAP_TYPE) and not cls.__flags__ & _IMMUTABLE_TYPE
+
+
+def skeleton_of(cls: type) -> tuple[Any, ...]:
+    """With what ``make_class`` makes a class without its state."""
+    own = vars(cls)
+    namespace = {name: own[name] for name in _IN_SKELETON if name in own}
+    namespace["__qualname__"] = cls.__qualname__
+    slots = namespace.get("__slots__")
+    if slots is not None and not isinstance(slots, str | tuple | list | dict):
+        namespace["__slots__"] = tuple(slots)
+    return type(cls), cls.__name__, cls.__bases__, namespace
+
+
+def state_of_class(cls: type) -> dict[str, Any]:
+    """The attributes that a class itself has."""
+    state = {name: value for name, value in vars(cls).items() if name not in _NOT_STATE and not _is_made(cls, value)}
+    if "__annotate_func__" in vars(cls):  # from Python 3.14 on
+        with contextlib.suppress(Exception):  # names that are not defined
+            state["__annotations__"] = cls.__annotations__
+    if isinstance(cls, abc.ABCMeta):
+        registered = abc._get_dump(cls)[0]  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way
+        state["_abc_impl"] = [each() for each in registered if each() is not None]
+    return state
+
+
+def _is_made(cls: type, value: Any) -> bool:
+    """Whether ``type`` makes an attribute itself, for a slot, ``__dict__`` or ``__weakref__``."""
+    return isinstance(value, MemberDescriptorType | GetSetDescriptorType) and value.__objclass__ is cls
+
+
+def make_class(metaclass: type, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
+    """A class without its state."""
+    if find_key(metaclass) is None:
+        try:
+            with _shielded(bases, only_dynamic=True):
+                return _call_metaclass(metaclass, name, bases, namespace)
+        except BndlError:
+            raise
+        except Exception:  # noqa: BLE001, S110 - a library's metaclass or __init_subclass__ that wants more than there is
+            pass
+    # The user's metaclass did its work where the class was defined.
+    maker = next(base for base in metaclass.__mro__ if find_key(base) is None)
+    with _shielded(bases, only_dynamic=False):
+        made: type = maker.__new__(metaclass, name, bases, dict(namespace))
+    return made
+
+
+def _call_metaclass(metaclass: Any, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
+    prepared = metaclass.__prepare__(name, bases)
+    prepared.update(namespace)
+    made: type = metaclass(name, bases, prepared)
+    return made
+
+
+@contextlib.contextmanager
+def _shielded(bases: tuple[type, ...], *, only_dynamic: bool) -> Iterator[None]:
+    """While it is entered, making a class in this thread does not call ``__init_subclass__`` of its bases."""
+    ancestors = dict.fromkeys(ancestor for base in bases for ancestor in base.__mro__)
+    hooked = [
+        (ancestor, vars(ancestor)["__init_subclass__"])
+        for ancestor in ancestors
+        if "__init_subclass__" in vars(ancestor) and is_pure(ancestor)
+        if find_key(ancestor) is not None or not only_dynamic
+    ]
+    if not hooked:
+        yield
+        return
+    thread = threading.get_ident()
+    with _shielding:
+        for ancestor, hook in hooked:
+            type.__setattr__(ancestor, "__init_subclass__", _guard(ancestor, hook, thread))
+        try:
+            yield
+        finally:
+            for ancestor, hook in hooked:
+                type.__setattr__(ancestor, "__init_subclass__", hook)
+
+
+def _guard(ancestor: type, hook: Any, thread: int) -> classmethod[Any, Any, None]:
+    """An ``__init_subclass__`` that does nothing in one thread."""
+
+    def init_subclass(cls: type, /, **kwargs: Any) -> None:
+        if threading.get_ident() != thread:
+            hook.__get__(None, cls)(**kwargs)
+
+    init_subclass.__qualname__ = f"{ancestor.__qualname__}.__init_subclass__"
+    return classmethod(init_subclass)
+
+
+def set_class_state(cls: type, state: dict[str, Any]) -> None:
+    """Complete a class that was made here, or bring it up to date."""
+    registered = state.pop("_abc_impl", ())
+    version = version_of(cls)
+    for name in version.names - state.keys():
+        with contextlib.suppress(AttributeError):
+            type.__delattr__(cls, name)
+    for name, value in state.items():
+        # Not as the user's metaclass does it.
+        type.__setattr__(cls, name, value)
+    if "__firstlineno__" in state:  # from Python 3.13 on, and forgotten when another attribute is set
+        type.__setattr__(cls, "__firstlineno__", state["__firstlineno__"])
+    version.names = frozenset(state)
+    if isinstance(cls, abc.ABCMeta):
+        for subclass in registered:
+            abc.ABCMeta.register(cls, subclass)

@@ -1,0 +1,346 @@
+"""What pickles with references call where they arrive: it finds live objects, or makes them from their definitions."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import pickle
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bndl.execute.pickling import classes, enums, functions
+from bndl.execute.pickling.frames import split
+from bndl.execute.pickling.identity import adopt, find, forget, home, version_of
+from bndl.execute.pickling.places import find_namespace
+
+if TYPE_CHECKING:
+    from bndl.execute.pickling.sections import Section, Stream
+
+__all__ = [
+    "Loading",
+    "complete",
+    "define",
+    "drop_cache",
+    "get",
+    "import_module",
+    "loaded",
+    "make_function",
+]
+
+#: How many sections are kept, and how many bytes of them, so that what did not change is not made again.
+_MOST_SECTIONS = 256
+_MOST_BYTES = 16 << 20
+
+_MISSING: Any = object()
+
+
+class _Made(NamedTuple):
+    """The objects of a section that was loaded.
+
+    Attributes:
+        keys: the section's.
+        objects: by index.
+        modules: those of the namespaces.
+        size: of the section in bytes.
+    """
+
+    keys: list[tuple[str, str, int | str]]
+    objects: list[Any]
+    modules: dict[int, ModuleType]
+    size: int
+
+
+class Loading:
+    """The objects that one payload refers to.
+
+    Args:
+        section: its definitions.
+    """
+
+    def __init__(self, section: Section) -> None:
+        self.section = section
+        self._home = home()
+        #: By index. Namespaces are dicts here.
+        self._objects: list[Any] = [_MISSING] * len(section.keys)
+        self._modules: dict[int, ModuleType] = {}
+        #: Which of them are made from their definitions in the course of this.
+        self._made: set[int] = set()
+        #: Functions that were there before, so that their state is left alone.
+        self._live: set[int] = set()
+
+    def find_live(self) -> bool:
+        """Find the objects that are at home here. Returns whether that is all of them."""
+        for index, (kind, owner, number) in enumerate(self.section.keys):
+            if owner == self._home:
+                self._find_one(index, kind, number)
+        return _MISSING not in self._objects
+
+    def _find_one(self, index: int, kind: str, number: int | str) -> None:
+        if kind == "m":
+            place = find_namespace((self._home, number))
+            if place is not None:
+                self._objects[index] = place[0]
+                if place[1] is not None:
+                    self._modules[index] = place[1]
+            return
+        found = _find_by_name(str(number)) if kind == "s" else find((self._home, number))
+        if found is not None:
+            self._objects[index] = found
+            if kind == "f":
+                self._live.add(id(found))
+
+    def load(self) -> None:
+        """Make what is missing, and bring up to date what the sender is the home of."""
+        section = self.section
+        for index, (kind, owner, number) in enumerate(section.keys):
+            if kind in "cvs" and self._objects[index] is _MISSING:
+                found = find((owner, number))
+                if found is not None:
+                    self._objects[index] = found
+        try:
+            self._load_skeletons()
+            for stream in section.streams:
+                if self._is_needed(stream):
+                    self._load_stream(stream)
+        except BaseException:
+            for index in self._made:
+                if section.keys[index][0] in "cvs":
+                    forget(self._objects[index])
+            raise
+        self._note_versions()
+
+    def _note_versions(self) -> None:
+        """From now on the classes that came from their home are up to date."""
+        section = self.section
+        for index, (kind, owner, _) in enumerate(section.keys):
+            if kind == "c" and self._is_behind(index, owner):
+                version = version_of(self._objects[index])
+                version.digest, version.sequence = section.digest, section.sequence
+
+    def take(self, made: _Made) -> bool:
+        """Take the objects that were made from the same definitions before, if they still are as those say."""
+        section = self.section
+        if made.keys != section.keys:
+            return False
+        versions = [
+            version_of(obj)
+            for (kind, owner, _), obj in zip(section.keys, made.objects, strict=True)
+            if kind == "c" and owner == section.sender
+        ]
+        if any(each.digest != section.digest and each.sequence < section.sequence for each in versions):
+            return False
+        for version in versions:
+            version.sequence = max(version.sequence, section.sequence)
+        for index, obj in enumerate(made.objects):
+            if self._objects[index] is _MISSING:
+                self._objects[index] = obj
+                if index in made.modules:
+                    self._modules[index] = made.modules[index]
+        return True
+
+    def give(self) -> _Made:
+        """The objects, for who gets the same definitions again."""
+        section = self.section
+        size = len(section.skeletons) + sum(len(stream.data) for stream in section.streams)
+        return _Made(section.keys, list(self._objects), dict(self._modules), size)
+
+    def _load_skeletons(self) -> None:
+        section = self.section
+        if any(self._objects[index] is _MISSING for index, key in enumerate(section.keys) if key[0] in "cvs"):
+            unpickler = pickle.Unpickler(BytesIO(section.skeletons))  # noqa: S301 - from authenticated peers only
+            for _ in range(section.count):
+                unpickler.load()
+
+    def _is_needed(self, stream: Stream) -> bool:
+        """Whether something of a stream is missing or out of date."""
+        if stream.home == self._home:
+            keys = enumerate(self.section.keys)
+            return any(
+                self._objects[index] is _MISSING or index in self._made for index, key in keys if key[1] == self._home
+            )
+        return True
+
+    def _load_stream(self, stream: Stream) -> None:
+        data, buffers = split(stream.data)
+        unpickler = pickle.Unpickler(BytesIO(data), buffers=buffers)  # noqa: S301 - from authenticated peers only
+        for _ in range(stream.count):
+            self._apply(*unpickler.load())
+
+    def _apply(self, kind: str, index: int, state: Any) -> None:
+        """Take an item of a stream over."""
+        if kind == "n":
+            namespace = self.namespace(index)
+            if index in self._made:
+                namespace[state[0]] = state[1]
+        elif kind == "c":
+            if index in self._made or self._is_behind(index, self.section.keys[index][1]):
+                cls = self._objects[index]
+                (enums.set_enum_state if enums.is_enum(cls) else classes.set_class_state)(cls, state)
+        elif kind == "s" and index in self._made:
+            _set_state(self._objects[index], state)
+
+    def _is_behind(self, index: int, owner: str) -> bool:
+        """Whether a class was made by its home, which sends it, and is not known as of now."""
+        if owner != self.section.sender or owner == self._home:
+            return False
+        return version_of(self._objects[index]).sequence < self.section.sequence
+
+    # For pickles
+
+    def get(self, index: int) -> Any:
+        """What the pickle refers to."""
+        if self.section.keys[index][0] == "m":
+            self.namespace(index)
+            return self._modules[index]
+        obj = self._objects[index]
+        if obj is _MISSING:
+            text = f"a definition is missing: {self.section.keys[index]}"
+            raise pickle.UnpicklingError(text)
+        return obj
+
+    def namespace(self, index: int) -> dict[str, Any]:
+        """Where functions have their globals."""
+        namespace: Any = self._objects[index]
+        if namespace is _MISSING:
+            _, owner, name = self.section.keys[index]
+            self._modules[index] = functions.make_namespace(str(name).partition("#")[0], (owner, name))
+            namespace = self._objects[index] = self._modules[index].__dict__
+            self._made.add(index)
+        return namespace  # type: ignore[no-any-return]
+
+    def known(self, index: int) -> Any:
+        """What is there already, or None."""
+        obj = self._objects[index]
+        return None if obj is _MISSING else obj
+
+    def define(self, index: int, obj: Any) -> Any:
+        """Note an object that was made from its definition."""
+        kind, owner, number = self.section.keys[index]
+        self._objects[index] = obj
+        self._made.add(index)
+        if kind != "s" or owner != self._home:
+            with contextlib.suppress(TypeError):  # there can be no weak references to it
+                adopt(obj, (owner, number))
+        return obj
+
+    def is_live(self, function: Any) -> bool:
+        """Whether a function was there before."""
+        return id(function) in self._live
+
+
+def _find_by_name(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    namespace = find_namespace(("", module))
+    if namespace is None:
+        return None
+    value: Any = namespace[1]
+    for part in attribute.split("."):
+        value = getattr(value, part, None)
+    return value
+
+
+def _set_state(obj: Any, state: Any) -> None:
+    own, slots = state if isinstance(state, tuple) else (state, None)
+    for attributes in (own, slots):
+        for name, value in (attributes or {}).items():
+            object.__setattr__(obj, name, value)
+
+
+class _Current(threading.local):
+    """The loading that this thread is in."""
+
+    loading: Loading | None = None
+
+
+_current = _Current()
+_lock = threading.RLock()
+_cache: OrderedDict[tuple[str, bytes], _Made] = OrderedDict()
+_cached_bytes = 0
+
+
+@contextlib.contextmanager
+def loaded(section: Section) -> Iterator[None]:
+    """While it is entered, what this thread unpickles finds the objects that it refers to."""
+    loading = Loading(section)
+    before = _current.loading
+    _current.loading = loading
+    try:
+        if not loading.find_live():
+            with _lock:
+                _load(loading)
+        yield
+    finally:
+        _current.loading = before
+
+
+def _load(loading: Loading) -> None:
+    section = loading.section
+    key = (section.sender, section.digest)
+    made = _cache.get(key)
+    if made is not None and loading.take(made):
+        _cache.move_to_end(key)
+        return
+    loading.load()
+    if section.sender != home():
+        _keep(key, loading.give())
+
+
+def _keep(key: tuple[str, bytes], made: _Made) -> None:
+    global _cached_bytes  # noqa: PLW0603 - of the cache, behind the same lock
+    before = _cache.pop(key, None)
+    if before is not None:
+        _cached_bytes -= before.size
+    if made.size > _MOST_BYTES:
+        return
+    _cache[key] = made
+    _cached_bytes += made.size
+    while _cached_bytes > _MOST_BYTES or len(_cache) > _MOST_SECTIONS:
+        _, oldest = _cache.popitem(last=False)
+        _cached_bytes -= oldest.size
+
+
+def drop_cache() -> None:
+    """Let go of definitions that nothing uses."""
+    global _cached_bytes  # noqa: PLW0603 - the same
+    with _lock:
+        _cache.clear()
+        _cached_bytes = 0
+
+
+def _loading() -> Loading:
+    loading = _current.loading
+    if loading is None:
+        text = "a pickle of bndl can only be read by bndl: it refers to definitions that travel beside it"
+        raise pickle.UnpicklingError(text)
+    return loading
+
+
+def get(index: int) -> Any:
+    """The object with an index."""
+    return _loading().get(index)
+
+
+def import_module(name: str) -> ModuleType:
+    """A module that can be imported."""
+    return importlib.import_module(name)
+
+
+def define(index: int, make: Callable[..., Any], *arguments: Any) -> Any:
+    """What a definition defines, or what is there already."""
+    known = _loading().known(index)
+    return _loading().define(index, make(*arguments)) if known is None else known
+
+
+def make_function(code: CodeType, place: int, name: str, closure: tuple[CellType, ...]) -> FunctionType:
+    """A function without its state, with its globals in a namespace."""
+    return functions.make_function(code, _loading().namespace(place), name, closure)
+
+
+def complete(obj: Any, state: tuple[Callable[[Any, Any], None], Any]) -> None:
+    """Set the state of a function, unless it was there before."""
+    if not _loading().is_live(obj):
+        state[0](obj, state[1])

@@ -1,0 +1,257 @@
+"""How each object travels: by reference to what a worker imports, by reference to a definition, or by value.
+
+The pickler works in one of three modes:
+
+- ``VALUE``, for the value itself: dynamic objects become references to definitions.
+- ``SKELETON``, for the first part of definitions: classes and the like are made where they are met first.
+- ``STATE``, for the second part: the skeletons exist by then, and functions are made where they are met first.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import dataclasses
+import enum
+import functools
+import pickle
+import types
+from collections import ChainMap
+from collections.abc import Callable
+from io import BytesIO
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import cloudpickle
+
+from bndl.execute.pickling import classes, enums, loading, named
+from bndl.execute.pickling.codes import reduce_code
+from bndl.execute.pickling.functions import fill_cell, make_cell, set_state, state_of
+from bndl.execute.pickling.identity import find_key, give_key
+from bndl.execute.pickling.modules import find_owner, is_importable, is_reachable
+
+if TYPE_CHECKING:
+    from bndl.execute.pickling.sections import Definitions
+
+__all__ = ["SKELETON", "STATE", "VALUE", "Pickler"]
+
+VALUE, SKELETON, STATE = range(3)
+
+#: Types that are found in ``types`` and not where they say they are.
+_BUILT_IN = {cls: name for name, cls in vars(types).items() if type(cls) is type}
+_object_reduce: Any = object.__reduce__
+_object_reduce_ex: Any = object.__reduce_ex__
+
+
+def _reduce_cell(cell: CellType) -> Any:
+    try:
+        value = (cell.cell_contents,)
+    except ValueError:  # not assigned yet
+        return make_cell, ()
+    return make_cell, (), value, None, None, fill_cell
+
+
+def _reduce_cached_property(made: functools.cached_property[Any]) -> Any:
+    """Until Python 3.11 it has a lock."""
+    state = {name: value for name, value in vars(made).items() if name != "lock"}
+    return functools.cached_property, (made.func,), state
+
+
+def _reduce_sentinel(sentinel: Any) -> Any:
+    name = next(name for name, value in vars(dataclasses).items() if value is sentinel)
+    return named.get_global, ("dataclasses", name)
+
+
+#: How objects of these types are taken apart, beside what cloudpickle knows.
+_REDUCERS: dict[type, Callable[[Any], Any]] = {
+    CodeType: reduce_code,
+    CellType: _reduce_cell,
+    functools.cached_property: _reduce_cached_property,
+    type(dataclasses.MISSING): _reduce_sentinel,
+    type(dataclasses._HAS_DEFAULT_FACTORY): _reduce_sentinel,  # type: ignore[attr-defined]  # noqa: SLF001 - in __init__
+}
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles what belongs to one payload.
+
+    Args:
+        file: where to.
+        definitions: gives the definitions that dynamic objects go into.
+        mode: see the module.
+        home: in the mode ``STATE``, whose definitions these are.
+        buffer_callback: takes large buffers.
+    """
+
+    dispatch_table: ClassVar[ChainMap[type, Callable[[Any], Any]]] = ChainMap(
+        _REDUCERS, *cloudpickle.Pickler.dispatch_table.maps
+    )
+
+    def __init__(
+        self,
+        file: BytesIO,
+        definitions: Callable[[], Definitions],
+        mode: int = VALUE,
+        home: str = "",
+        buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None,
+    ) -> None:
+        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+        self._definitions = definitions
+        self._mode = mode
+        self._home = home
+
+    def reducer_override(self, obj: Any) -> Any:
+        """What to pickle in the place of an object; the pickler asks for all but the plainest."""
+        kind = type(obj)
+        handler = _HANDLERS.get(kind)
+        if handler is not None:
+            return handler(self, obj)
+        if issubclass(kind, type):
+            return self._reduce_class(obj)
+        if kind.__reduce_ex__ is _object_reduce_ex and kind.__reduce__ is _object_reduce:
+            return NotImplemented
+        return self.reduce_instance(obj, kind)
+
+    def reduce_instance(self, obj: Any, kind: type) -> Any:
+        """What to pickle in the place of an object whose class has its own way."""
+        if kind in copyreg.dispatch_table or kind in self.dispatch_table:
+            return NotImplemented
+        if isinstance(obj, ModuleType):
+            return self._reduce_module(obj)
+        reduced = obj.__reduce_ex__(5)
+        if isinstance(reduced, str) and not is_importable(obj, reduced):
+            return self._reduce_sentinel(obj, reduced)
+        return reduced
+
+    # Classes
+
+    def _reduce_class(self, cls: Any) -> Any:
+        key = find_key(cls)
+        if key is None:
+            if is_importable(cls):
+                return NotImplemented
+            if cls.__module__ == "builtins":
+                if cls in _BUILT_IN:
+                    return named.get_global, ("types", _BUILT_IN[cls])
+                if not classes.is_pure(cls):  # the types of None, ... and NotImplemented, which pickle knows
+                    return NotImplemented
+            if not classes.is_pure(cls):
+                text = f"{cls!r} says that it is in module {cls.__module__!r}, where workers would not find it"
+                raise pickle.PicklingError(text)
+            key = give_key(cls)
+        index = self._definitions().add(cls, "c", key)
+        if self._mode != SKELETON or not self._definitions().begin(index):
+            return loading.get, (index,)
+        if issubclass(cls, enum.Enum):
+            return loading.define, (index, enums.make_enum, *classes.skeleton_of(cls), enums.members_of(cls))
+        return loading.define, (index, classes.make_class, *classes.skeleton_of(cls))
+
+    # Functions
+
+    def _reduce_function(self, function: Any) -> Any:
+        if self._mode == SKELETON:
+            return NotImplemented if is_importable(function) else self._by_value(function)
+        key = find_key(function)
+        if key is None:
+            owner = find_owner(function)
+            if owner is not None and is_importable(function):
+                return NotImplemented
+            if owner is None or (self._mode == STATE and "." in function.__qualname__):
+                return self._by_value(function)
+            key = give_key(function)
+        return self._by_key(function, key)
+
+    def _by_key(self, function: Any, key: tuple[str, Any]) -> Any:
+        definitions = self._definitions()
+        index = definitions.add(function, "f", key)
+        if self._mode == VALUE or (key[0] != self._home and definitions.is_before(key[0], self._home)):
+            return loading.get, (index,)
+        if key[0] != self._home:
+            return self._by_value(function)
+        make, arguments, *rest = self._by_value(function)
+        return (loading.define, (index, make, *arguments), *rest)
+
+    def _by_value(self, function: Any) -> tuple[Any, ...]:
+        if type(function) is named.CACHED:
+            return named.make_cached, named.cached_arguments(function)
+        if function.__code__ is named.DISPATCHING:
+            default, implementations = named.dispatching_arguments(function)
+            registered = (named.fill_dispatching, implementations)
+            return functools.singledispatch, (default,), registered, None, None, loading.complete
+        namespace = self._definitions().add_globals(function)
+        state = (set_state, state_of(function))
+        arguments = (function.__code__, namespace, function.__name__, function.__closure__)
+        return loading.make_function, arguments, state, None, None, loading.complete
+
+    def _reduce_cached(self, cached: Any) -> Any:
+        owner = find_owner(cached)
+        key = find_key(cached)
+        if key is None:
+            if owner is not None and is_importable(cached):
+                return NotImplemented
+            if owner is None or self._mode == SKELETON or (self._mode == STATE and "." in cached.__qualname__):
+                return self._by_value(cached)
+            key = give_key(cached)
+        return self._by_key(cached, key)
+
+    def _reduce_method(self, method: MethodType) -> Any:
+        module = named.find_global(method) if is_importable(type(method.__self__)) else None
+        if module is not None:
+            return named.get_global, (module, method.__name__)
+        function = method.__func__
+        if self._mode == VALUE and isinstance(function, FunctionType) and find_owner(function) is None:
+            # The class that it belongs to cannot be found by its name, but by the object.
+            owner = method.__self__ if isinstance(method.__self__, type) else type(method.__self__)
+            attributes = (value for each in owner.__mro__ for value in vars(each).values())
+            if any(function is getattr(value, "__func__", value) for value in attributes):
+                give_key(function)
+        return MethodType, (function, method.__self__)
+
+    def _reduce_builtin(self, function: BuiltinFunctionType) -> Any:
+        owner = function.__self__
+        if owner is None or isinstance(owner, ModuleType | type) or type(owner).__module__ == "builtins":
+            return NotImplemented
+        module = named.find_global(function)
+        return NotImplemented if module is None else (named.get_global, (module, function.__name__))
+
+    # Other things that have a place
+
+    def _reduce_module(self, module: ModuleType) -> Any:
+        if is_reachable(module.__name__):
+            return loading.import_module, (module.__name__,)
+        return loading.get, (self._definitions().add_module(module),)
+
+    def _reduce_type_variable(self, variable: Any) -> Any:
+        key = find_key(variable)
+        if key is None:
+            if is_importable(variable, variable.__name__):
+                return NotImplemented
+            key = give_key(variable)
+        index = self._definitions().add(variable, "v", key)
+        if self._mode != SKELETON or not self._definitions().begin(index):
+            return loading.get, (index,)
+        return loading.define, (index, named.make_type_variable, *named.type_variable_arguments(variable))
+
+    def _reduce_sentinel(self, obj: Any, name: str) -> Any:
+        """An object that is what it is by being a global variable, of a module that workers do not have."""
+        owner = find_owner(obj, name)
+        if owner is None or not classes.is_pure(type(obj)):
+            text = (
+                f"{obj!r} is pickled as {name!r} of module {getattr(obj, '__module__', None)!r}, where workers would "
+                "not find it"
+            )
+            raise pickle.PicklingError(text)
+        index = self._definitions().add_sentinel(obj, f"{owner.__name__}:{name}")
+        if self._mode != SKELETON or not self._definitions().begin(index):
+            return loading.get, (index,)
+        return loading.define, (index, named.make_sentinel, type(obj))
+
+
+_HANDLERS: dict[type, Callable[[Pickler, Any], Any]] = {
+    FunctionType: Pickler._reduce_function,  # noqa: SLF001 - a table of this class
+    type: Pickler._reduce_class,  # noqa: SLF001 - the same
+    MethodType: Pickler._reduce_method,  # noqa: SLF001 - the same
+    BuiltinFunctionType: Pickler._reduce_builtin,  # noqa: SLF001 - the same
+    ModuleType: Pickler._reduce_module,  # noqa: SLF001 - the same
+    named.CACHED: Pickler._reduce_cached,  # noqa: SLF001 - the same
+    **dict.fromkeys(named.TYPE_VARIABLES, Pickler._reduce_type_variable),  # noqa: SLF001 - the same
+}

@@ -1,0 +1,217 @@
+"""The definitions that travel beside a pickle: they are collected while it is written, and written after it.
+
+A definition may need others, so they are written until there is no further one. Those of each home have a stream of
+their own, so that its home need not unpickle it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections import deque
+from collections.abc import Callable
+from io import BytesIO
+from itertools import count
+from types import FunctionType, ModuleType
+from typing import Any
+
+import msgspec
+
+from bndl.execute.blame import traced
+from bndl.execute.pickling import classes, enums
+from bndl.execute.pickling.frames import Buffers
+from bndl.execute.pickling.functions import MARK, list_globals
+from bndl.execute.pickling.identity import Key, home
+from bndl.execute.pickling.pickler import SKELETON, STATE, Pickler
+from bndl.execute.pickling.places import key_of_globals, key_of_module
+
+__all__ = ["WITH_DEFINITIONS", "Definitions", "Section", "Stream", "read_section"]
+
+#: ``b"D" | length of the section: u64 | section | pickle``.
+WITH_DEFINITIONS = b"D"
+_START = struct.Struct("<Q")
+
+_sequence = count()
+_MISSING = object()
+#: Of a module as a whole, these belong to the process.
+_OF_PROCESS = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__", MARK})
+
+
+class Stream(msgspec.Struct, frozen=True, array_like=True):
+    """The states of the definitions of one home.
+
+    Attributes:
+        home: whose they are.
+        count: how many items the pickle has, one after another.
+        data: the pickle, and its buffers.
+    """
+
+    home: str
+    count: int
+    data: memoryview
+
+
+class Section(msgspec.Struct, frozen=True, array_like=True):
+    """Definitions, as they travel.
+
+    Attributes:
+        sender: the home of who wrote them.
+        sequence: increases with each section of a sender.
+        digest: of the skeletons and streams.
+        keys: what the pickle and the definitions refer to by index: the kind, the home, and the number or name there.
+        count: how many skeletons there are.
+        skeletons: the pickle of them, one after another.
+        streams: the rest, in the order in which to read it.
+    """
+
+    sender: str
+    sequence: int
+    digest: bytes
+    keys: list[tuple[str, str, int | str]]
+    count: int
+    skeletons: memoryview
+    streams: list[Stream]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Section)
+
+
+class _Writer:
+    """A pickle of several items."""
+
+    def __init__(self, definitions: Callable[[], Definitions], mode: int, home_name: str = "") -> None:
+        self.count = 0
+        self._file = BytesIO()
+        self._buffers = Buffers()
+        self._pickler = traced(Pickler)(self._file, definitions, mode, home_name, self._buffers.take)
+
+    def dump(self, item: Any) -> None:
+        self.count += 1
+        self._pickler.dump(item)
+
+    def finish(self) -> bytes:
+        return self._buffers.join(self._file.getvalue())
+
+
+class Definitions:
+    """Collects the definitions that one value needs."""
+
+    def __init__(self) -> None:
+        self._home = home()
+        self._number = next(_sequence)
+        self._keys: list[tuple[str, str, int | str]] = []
+        self._objects: list[Any] = []
+        self._indices: dict[tuple[str, Key], int] = {}
+        self._work: deque[tuple[str, int, Any]] = deque()
+        self._begun: set[int] = set()
+        self._names: set[tuple[int, str]] = set()
+        self._streams: dict[str, _Writer] = {}
+        self._skeletons: _Writer | None = None
+
+    def add(self, obj: Any, kind: str, key: Key) -> int:
+        """The index of an object, which will be defined."""
+        index, is_new = self._add(obj, kind, key)
+        if is_new:
+            self._work.append((kind, index, None))
+        return index
+
+    def add_globals(self, function: FunctionType) -> int:
+        """The index of the namespace of a function. The names that the function uses will be in it."""
+        index, is_new = self._add(function.__globals__, "m", key_of_globals(function))
+        names = list_globals(function.__code__)
+        if is_new:
+            names = ("__package__", "__path__", "__file__", *names)
+        self._add_names(index, names)
+        return index
+
+    def add_module(self, module: ModuleType) -> int:
+        """The index of a module, which will be there with all that it has."""
+        index, _ = self._add(module.__dict__, "m", key_of_module(module))
+        self._add_names(index, [name for name in module.__dict__ if name not in _OF_PROCESS])
+        return index
+
+    def add_sentinel(self, obj: Any, name: str) -> int:
+        """The index of an object that is known by the place where it is: ``module:name``."""
+        return self.add(obj, "s", (self._home, name))
+
+    def begin(self, index: int) -> bool:
+        """Whether a skeleton is to be made: it is made once."""
+        if index in self._begun:
+            return False
+        self._begun.add(index)
+        return True
+
+    def is_before(self, one: str, other: str) -> bool:
+        """Whether the stream of one home is read before that of another one."""
+        return one != self._home and other == self._home
+
+    def write(self) -> bytes:
+        """The section, with what comes before it and tells its length."""
+        while self._work:
+            kind, index, name = self._work.popleft()
+            self._write_one(kind, index, name)
+        own = self._streams.pop(self._home, None)
+        if own is not None:
+            self._streams[self._home] = own  # the last one
+        skeletons = b"" if self._skeletons is None else self._skeletons.finish()
+        streams = [Stream(name, each.count, memoryview(each.finish())) for name, each in self._streams.items()]
+        digest = hashlib.blake2b(skeletons, digest_size=16)
+        for stream in streams:
+            digest.update(stream.data)
+        number = 0 if self._skeletons is None else self._skeletons.count
+        section = _encoder.encode(
+            Section(self._home, self._number, digest.digest(), self._keys, number, memoryview(skeletons), streams)
+        )
+        return b"".join((WITH_DEFINITIONS, _START.pack(len(section)), section))
+
+    def _add(self, obj: Any, kind: str, key: Key) -> tuple[int, bool]:
+        index = self._indices.get((kind, key))
+        if index is not None:
+            return index, False
+        index = self._indices[kind, key] = len(self._keys)
+        self._keys.append((kind, *key))  # type: ignore[arg-type]
+        self._objects.append(obj)
+        return index, True
+
+    def _add_names(self, index: int, names: Any) -> None:
+        for name in names:
+            if (index, name) not in self._names and name in self._objects[index]:
+                self._names.add((index, name))
+                self._work.append(("n", index, name))
+
+    def _write_one(self, kind: str, index: int, name: Any) -> None:
+        obj = self._objects[index]
+        if kind in "cvs":
+            if self._skeletons is None:
+                self._skeletons = _Writer(lambda: self, SKELETON)
+            self._skeletons.dump(obj)
+        if kind == "v":
+            return
+        item: tuple[Any, ...]
+        if kind == "c":
+            item = (kind, index, enums.state_of_enum(obj) if enums.is_enum(obj) else classes.state_of_class(obj))
+        elif kind == "s":
+            item = (kind, index, object.__getstate__(obj))
+        elif kind == "f":
+            item = (kind, index, obj)
+        else:
+            value = obj.get(name, _MISSING)
+            if value is _MISSING:
+                return
+            item = (kind, index, (name, value))
+        self._stream(self._keys[index][1]).dump(item)
+
+    def _stream(self, home_name: str) -> _Writer:
+        stream = self._streams.get(home_name)
+        if stream is None:
+            stream = self._streams[home_name] = _Writer(lambda: self, STATE, home_name)
+        return stream
+
+
+def read_section(payload: bytes) -> tuple[Section, memoryview]:
+    """The section of a payload, and what comes after it."""
+    (length,) = _START.unpack_from(payload, 1)
+    start = 1 + _START.size
+    view = memoryview(payload)
+    return _decoder.decode(view[start : start + length]), view[start + length :]
