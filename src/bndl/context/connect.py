@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import weakref
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from bndl.context import progress as bars
 from bndl.context.context import Context
 from bndl.context.node import DriverNode
 from bndl.execute.current import refuse_in_tasks
+from bndl.exits import at_last
 from bndl.net.credentials import require_credentials
 
 __all__ = ["connect"]
@@ -98,6 +98,7 @@ def connect(  # noqa: PLR0913 - each is an option of its own, by name
     node = DriverNode(workers=workers, config=settings, credentials=shown, deployment=deploy)
     context = Context(node, show_progress=bars.is_wanted(progress))
     _contexts.add(context)
+    at_last(_stop_all)
     try:
         node.start()
     except BaseException:
@@ -116,7 +117,6 @@ def _check_deployment(deploy: Deployment) -> None:
             raise complain("deploy", "a deployment", deploy, "bndl.deploy.RayWorkers(8), for example")
 
 
-@atexit.register
 def _stop_all() -> None:
     for context in list(_contexts):
         context.stop()

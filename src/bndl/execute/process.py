@@ -32,6 +32,7 @@ from bndl.execute.parts import ThreadParts
 from bndl.execute.search_path import take_over
 from bndl.execute.store import Store
 from bndl.execute.worker import Worker
+from bndl.exits import leave
 from bndl.net.credentials import Credentials
 from bndl.net.messages import NodeInfo
 from bndl.net.names import NodeName, digest_of, is_worker, machine_name
@@ -203,3 +204,4 @@ def main() -> None:
     watchdog.daemon = True
     watchdog.start()
     fabric.close()
+    leave(0)  # slots may still run, and a thread that the interpreter ends in native code aborts the process

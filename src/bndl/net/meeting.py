@@ -6,8 +6,8 @@ of its own, ``bndl router``, that also passes on what they send each other.
 
 from __future__ import annotations
 
-import atexit
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 
@@ -15,6 +15,7 @@ import zenoh
 
 from bndl.config import check_name
 from bndl.errors import ClusterError
+from bndl.exits import at_last
 from bndl.net.complaints import explain_no_router
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import check_listen, check_seeds
@@ -24,6 +25,11 @@ from bndl.net.session import Role, check_secret, find_addresses, open_session
 __all__ = ["MeetingPoint"]
 
 logger = logging.getLogger(__name__)
+
+#: Tokens that wait for the reader thread.
+_CHANNEL_TOKENS = 100_000
+#: Seconds that ``close`` waits for the reader thread.
+_CLOSE_TIMEOUT = 5.0
 
 _open: weakref.WeakSet[MeetingPoint] = weakref.WeakSet()
 
@@ -38,7 +44,7 @@ class MeetingPoint:
         lease: seconds of silence after which a connection counts as lost.
         insecure_plaintext: whether ``listen`` may have addresses that other machines can reach without TLS.
         cluster: the name of the cluster whose nodes are watched.
-        on_joined: called with the name of each node that comes, in a thread of zenoh.
+        on_joined: called with the name of each node that comes, in a thread of its own.
         role: a router passes on what nodes send each other. A client only watches: it does not listen.
 
     Raises:
@@ -71,6 +77,7 @@ class MeetingPoint:
         self._on_joined = on_joined
         self._session: zenoh.Session | None = None
         self._watch: object = None
+        self._reader: threading.Thread | None = None
 
     def start(self) -> tuple[str, ...]:
         """Listen. Returns the addresses, with real ports.
@@ -81,13 +88,27 @@ class MeetingPoint:
         try:
             self._session = open_session(self._credentials, self._listen, self._seeds, self._lease, role=self._role)
             _open.add(self)
-            self._watch = self._session.liveliness().declare_subscriber(self._tokens, self._on_token, history=True)
+            at_last(_close_all)
+            # Not by a callback: a thread of zenoh would be in Python when the process ends, which aborts it.
+            channel: zenoh.handlers.FifoChannel[zenoh.Sample] = zenoh.handlers.FifoChannel(_CHANNEL_TOKENS)
+            watch = self._session.liveliness().declare_subscriber(self._tokens, channel, history=True)
+            self._watch = watch
+            self._reader = threading.Thread(target=self._read, args=(watch.handler,), name="bndl-meeting", daemon=True)
+            self._reader.start()
             return find_addresses(self._session) if self._listen else ()
         except zenoh.ZError as error:
             text = f"cannot listen on {', '.join(self._listen)}: {error}. Give addresses and ports that are free here."
             if not self._listen:
                 text = f"there is {explain_no_router(self._seeds, error)}"
             raise ClusterError(text) from None
+
+    def _read(self, handler: zenoh.Handler[zenoh.Sample]) -> None:
+        while True:
+            try:
+                sample = handler.recv()
+            except zenoh.ZError:
+                return  # the session was closed
+            self._on_token(sample)
 
     def _on_token(self, sample: zenoh.Sample) -> None:
         if sample.kind == zenoh.SampleKind.PUT:
@@ -97,14 +118,17 @@ class MeetingPoint:
     def close(self) -> None:
         """Listen no more. Idempotent."""
         session, self._session = self._session, None
+        reader, self._reader = self._reader, None
         if session is not None:
             try:
                 session.close()  # type: ignore[no-untyped-call]
             except zenoh.ZError as error:
                 logger.warning("a meeting point ended without its connections being closed: %s", error)
+        if reader is not None and reader is not threading.current_thread() and reader.ident is not None:
+            reader.join(_CLOSE_TIMEOUT)
+        self._watch = None
 
 
-@atexit.register
 def _close_all() -> None:
     """A process that ends with an open session can hang."""
     for each in list(_open):

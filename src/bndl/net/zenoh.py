@@ -14,7 +14,6 @@ dead. The token comes last, so whoever sees it can send to this node.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
@@ -27,6 +26,7 @@ import zenoh
 
 from bndl.config import check_name
 from bndl.errors import ClusterError, InvalidOption
+from bndl.exits import at_last
 from bndl.net.announced import MARK, Announced, Token
 from bndl.net.complaints import explain, explain_no_router
 from bndl.net.credentials import Credentials
@@ -34,6 +34,7 @@ from bndl.net.endpoints import check_listen, check_seeds, loopback
 from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received, check_size
 from bndl.net.lingering import stop_lingering
 from bndl.net.names import is_worker
+from bndl.net.native import Inside
 from bndl.net.rejoin import Rejoiner
 from bndl.net.session import Role, check_secret, find_addresses, open_session
 
@@ -125,6 +126,7 @@ class ZenohFabric:
         self._listener: Listener | None = None
         #: What was declared; zenoh withdraws a declaration whose object is gone.
         self._declared: list[object] = []
+        self._inside = Inside()
         self._readers: list[threading.Thread] = []
         #: Held while the listener runs. Reentrant, because the listener may close the fabric.
         self._delivery = threading.RLock()
@@ -173,6 +175,7 @@ class ZenohFabric:
                 self._credentials, self._listen, self._seeds, self._lease, role=self._role
             )
             _open_fabrics.add(self)
+            at_last(_close_all)
             if self._listen:
                 self._addresses = find_addresses(session)
             self._own = Token(self._name, str(session.zid()), self._addresses)
@@ -209,16 +212,25 @@ class ZenohFabric:
             InvalidOption: if no node can have the name ``to``.
         """
         check_size(to, frame)
+        marks = self._inside.marks
+        mark = object()
+        marks[mark] = threading.get_ident()
         try:
-            publisher = self._publishers.get((to, bulk)) or self._publisher(to, bulk=bulk)
-            if publisher is not None:
-                publisher.put(frame)
-            elif (session := self._session) is not None:
-                check_name("node", to)
-                session.put(self._key(to, "*"), frame, **_quality(bulk=bulk))
+            self._put(to, frame, bulk=bulk)
         except zenoh.ZError:
             # The session was closed meanwhile: the frame is lost like any that is sent after it.
             logger.debug("a frame from %s to %s was dropped", self._name, to, exc_info=True)
+        finally:
+            del marks[mark]
+
+    def _put(self, to: str, frame: bytes, *, bulk: bool) -> None:
+        """Send. A function of its own, so that nothing of zenoh's is referred to any more when it returns."""
+        publisher = self._publishers.get((to, bulk)) or self._publisher(to, bulk=bulk)
+        if publisher is not None:
+            publisher.put(frame)
+        elif (session := self._session) is not None:
+            check_name("node", to)
+            session.put(self._key(to, "*"), frame, **_quality(bulk=bulk))
 
     def close(self) -> None:
         """Withdraw, close the connections and end the reader threads. Idempotent; may be called by the listener.
@@ -247,16 +259,19 @@ class ZenohFabric:
         for reader in self._readers:
             if reader is not threading.current_thread():
                 reader.join(_CLOSE_TIMEOUT)
+        self._inside.await_empty(_CLOSE_TIMEOUT)
         self._declared.clear()
         _open_fabrics.discard(self)
 
     def _introduce(self, address: str) -> None:
         """Let this node and the one at an address hear of each other: see ``net.rejoin``."""
-        session = open_session(self._credentials, (), (*self._addresses, address), self._lease, autoconnect=False)
-        try:
-            self._ending.wait(_INTRODUCTION)
-        finally:
-            session.close()  # type: ignore[no-untyped-call]
+        with self._inside.noted():
+            session = open_session(self._credentials, (), (*self._addresses, address), self._lease, autoconnect=False)
+            try:
+                self._ending.wait(_INTRODUCTION)
+            finally:
+                session.close()  # type: ignore[no-untyped-call]
+                del session  # what its end does is done inside
 
     def _read(self, what: str, subscriber: zenoh.Subscriber[zenoh.Handler[zenoh.Sample]]) -> None:
         """Start the thread that takes samples from the subscriber's channel until it is closed."""
@@ -372,7 +387,6 @@ def _check_not_forked() -> None:
     _used_in.add(os.getpid())
 
 
-@atexit.register
 def _close_all() -> None:
     """A process that ends with an open session can hang."""
     for fabric in list(_open_fabrics):
