@@ -20,6 +20,7 @@ import typer
 from bndl.cluster.authority import Authority
 from bndl.errors import InvalidOption
 from bndl.net.credentials import AUTHORITY, CERTIFICATE, KEY, SECRET, Credentials
+from bndl.printable import printable_line
 from bndl.trusted import find_outsiders, open_folder, read_file
 
 __all__ = ["add_hosts", "init_cluster"]
@@ -177,4 +178,4 @@ def _open_own(folder: Path, stack: contextlib.ExitStack) -> int:
 
 def _tell(folder: Path, hosts: Sequence[str]) -> None:
     for host in hosts:
-        typer.echo(f"{folder / host}: copy it to {host}, and name it with --credentials there")
+        typer.echo(printable_line(f"{folder / host}: copy it to {host}, and name it with --credentials there"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bndl.configure import configure, field_names
+from bndl.printable import printable_line
 
 __all__ = ["print_config"]
 
@@ -22,7 +24,9 @@ def print_config() -> None:
         table.add_column(heading, overflow="fold")
     for name in field_names():
         value = getattr(configured.config, name)
-        table.add_row(name, _show(value), configured.origins[name])
+        # Text, because in a plain string what looks like markup would be taken for it.
+        cells = (Text(printable_line(text)) for text in (name, _show(value), configured.origins[name]))
+        table.add_row(*cells)
     Console().print(table, highlight=False)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from bndl import _version
 from bndl.errors import BndlError
+from bndl.printable import printable
 
 __all__ = ["app", "main"]
 
@@ -285,5 +286,5 @@ def main() -> None:
         # Not app(): that replaces sys.excepthook, which belongs to the script in ``bndl run``.
         typer.main.get_command(app)(prog_name="bndl")
     except BndlError as error:
-        typer.secho(str(error), fg=typer.colors.RED, err=True)
+        typer.secho(printable(str(error)), fg=typer.colors.RED, err=True)
         sys.exit(1)

@@ -11,6 +11,7 @@ from bndl.driver.options import JobOptions, Options, make_options
 from bndl.driver.tasks import Task
 from bndl.errors import EmptyStage, InvalidJob, JobStarted
 from bndl.execute.refs import Results
+from bndl.printable import printable_line
 
 if TYPE_CHECKING:
     from bndl.driver.execution import Execution
@@ -73,7 +74,7 @@ class Stage:
         return len(self.tasks)
 
     def __repr__(self) -> str:
-        return f"<Stage: {self.name}, {len(self.tasks)} tasks>"
+        return f"<Stage: {printable_line(self.name)}, {len(self.tasks)} tasks>"
 
 
 class Job:
@@ -237,4 +238,4 @@ class Job:
         return [Task.of_item(item) for item in items]
 
     def __repr__(self) -> str:
-        return f"<Job: {self.name}, {len(self.stages)} stages>"
+        return f"<Job: {printable_line(self.name)}, {len(self.stages)} stages>"

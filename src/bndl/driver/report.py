@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console, ConsoleOptions, RenderableType
 
+from bndl.driver import report_view
+from bndl.driver.report_view import format_bytes, format_seconds
 from bndl.schedule.instructions import Locality
 
 __all__ = ["JobReport", "StageCounters", "StageReport", "format_bytes", "format_seconds"]
-
-_WIDTH = 110
-
-
-def format_bytes(count: float) -> str:
-    """A number of bytes for people, such as ``1.5 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:  # noqa: PLR2004 - the step between the units
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
-def format_seconds(seconds: float) -> str:
-    """A time for people, such as ``12.3 ms``."""
-    if seconds < 1e-3:  # noqa: PLR2004 - the steps between the units
-        return f"{seconds * 1e6:.0f} us"
-    if seconds < 1:
-        return f"{seconds * 1e3:.1f} ms"
-    return f"{seconds:.2f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +117,9 @@ class StageCounters:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class JobReport:
-    """What happened in a job so far. ``print(report)`` shows it; rich renders it in colour.
+    """What happened in a job so far. A prompt, a cell of a notebook and ``print(report)`` show it as a table.
 
     Attributes:
         name: the job's name.
@@ -161,29 +141,8 @@ class JobReport:
         """What all attempts took, added up."""
         return sum(stage.task_seconds for stage in self.stages)
 
-    def __rich__(self) -> RenderableType:
-        title = f"job {self.name}: {self.state} in {format_seconds(self.wall_seconds)}"
-        # Text, because in a plain string what looks like markup would be taken for it.
-        table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="")
-        table.add_column("stage")
-        for heading in ("tasks", "attempts", "failed", "lost", "task time", "clock", "sent", "fetched", "results"):
-            table.add_column(heading, justify="right")
-        for stage in self.stages:
-            table.add_row(
-                Text(stage.name),
-                f"{stage.tasks:,}",
-                f"{stage.attempts:,}",
-                f"{stage.failed:,}",
-                f"{stage.lost:,}",
-                format_seconds(stage.task_seconds),
-                format_seconds(stage.wall_seconds),
-                format_bytes(stage.sent_bytes),
-                format_bytes(stage.fetched_bytes),
-                format_bytes(stage.result_bytes),
-            )
-        return Group(table, *(Text(line) for line in self._remarks()))
-
-    def _remarks(self) -> list[str]:
+    def remarks(self) -> list[str]:
+        """What is said beneath the table."""
         remarks = list(self.notes)
         for stage in self.stages:
             if stage.made_again:
@@ -202,7 +161,13 @@ class JobReport:
                 remarks.append(f"{stage.name}: {stage.inputs_missing:,} attempts did not find their inputs")
         return remarks
 
-    def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=_WIDTH, record=True)
-        console.print(self)
-        return console.export_text().rstrip()
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield report_view.to_renderable(self, console, options)
+
+    def __repr__(self) -> str:
+        return report_view.to_text(self)
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return report_view.to_html(self)

@@ -11,6 +11,7 @@ from bndl.driver.options import NO_OPTIONS, TaskOptions, make_options, merge_opt
 from bndl.errors import AttemptRecord, InvalidJob, TaskCancelled, TaskError, TaskFailed, UserError
 from bndl.execute.failures import open_cause
 from bndl.execute.payloads import unpack
+from bndl.printable import printable_line
 from bndl.schedule.instructions import Locality, TaskOutcome
 from bndl.schedule.transitions import State
 
@@ -344,4 +345,4 @@ class Task:
         self._outcome = TaskOutcome.CANCELLED
 
     def __repr__(self) -> str:
-        return f"<Task: {self.name}, {self._outcome or self.state}>"
+        return f"<Task: {printable_line(self.name)}, {self._outcome or self.state}>"

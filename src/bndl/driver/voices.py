@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bndl.net.messages import Line, Said
+from bndl.printable import printable, printable_line
 
 if TYPE_CHECKING:
     from bndl.driver.execution import StageRun
@@ -55,18 +56,14 @@ class Voices:
 
     def _pass_on(self, worker: str, line: Line) -> None:
         stage = line.task >> 32
-        job, task = self._names_of(stage, line.task & 0xFFFFFFFF)
+        job, task = map(printable_line, self._names_of(stage, line.task & 0xFFFFFFFF))
         again = f" attempt {line.attempt}" if line.attempt > 1 else ""
-        source = "" if line.source in _PRINTED else f"{line.source} {logging.getLevelName(line.level)}: "
-        text = f"[{task}{again} on {worker}] {source}{line.text}"
-        facts = {
-            "worker": worker,
-            "task": task,
-            "job": job,
-            "attempt": line.attempt,
-            "source": line.source,
-            "text": line.text,
-        }
+        source = printable_line(line.source)
+        how = "" if line.source in _PRINTED else f"{source} {logging.getLevelName(line.level)}: "
+        # A logged text may have several lines. Each gets the prefix, so that none looks like another task's.
+        said = printable(line.text) if line.source not in _PRINTED else printable_line(line.text)
+        text = "\n".join(f"[{task}{again} on {worker}] {how}{each}" for each in said.split("\n"))
+        facts = {"worker": worker, "task": task, "job": job, "attempt": line.attempt, "source": source, "text": said}
         self._log(line.level, text, facts, printed=line.source in _PRINTED)
 
     def _tell_dropped(self, worker: str, count: int) -> None:

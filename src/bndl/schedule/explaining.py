@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bndl.printable import printable_line
 from bndl.schedule.delay_scheduling import patience
 from bndl.schedule.state import TaskState, WorkerState
 from bndl.schedule.transitions import State
@@ -20,7 +21,7 @@ _MOST_NAMES = 3
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """Where a task is in its life and, for each worker, why it is not running there. ``print`` shows it.
+    """Where a task is in its life and, for each worker, why it is not running there. ``print`` and a prompt show it.
 
     Attributes:
         task: the task's name.
@@ -36,7 +37,10 @@ class Explanation(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         lines = [f"{self.task} is {self.state}: {self.text}"]
-        return "\n".join(lines + [f"  {name}: {reason}" for name, reason in self.workers.items()])
+        lines += [f"  {name}: {reason}" for name, reason in self.workers.items()]
+        return "\n".join(map(printable_line, lines))
+
+    __repr__ = __str__
 
 
 class Namer:
