@@ -74,7 +74,7 @@ def test_what_is_pulled_and_not_taken_is_bounded(
     for taken in range(1, 100):
         next(results)
         assert items.pulled - taken <= limit // SIZE + 16
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_results_that_become_large_all_at_once_are_bounded(ctx: bndl.Context, limit: int) -> None:

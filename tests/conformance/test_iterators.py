@@ -98,7 +98,7 @@ def test_it_is_closed_while_threads_wait_in_it_and_for_it(ctx: bndl.Context, *, 
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(next, results, "over") for _ in range(3)]
         assert begun.wait(TIMEOUT)
-        results.close()  # type: ignore[attr-defined]
+        results.close()
         ends = [future.exception(TIMEOUT) for future in waiting]
     assert sorted(type(end).__name__ for end in ends) == ["NoneType", "NoneType", TaskCancelled.__name__]
     assert list(results) == []

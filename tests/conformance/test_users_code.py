@@ -191,7 +191,7 @@ def test_a_job_ends_with_its_iterator(ctx: bndl.Context, *, begun: bool, close: 
     if begun:
         next(tasks)
     if close:
-        tasks.close()  # type: ignore[attr-defined]
+        tasks.close()
         assert list(tasks) == []
     else:
         del tasks
@@ -205,7 +205,7 @@ def test_nothing_is_left_of_maps_that_are_not_iterated_over(ctx: bndl.Context) -
     for number in range(50):
         results = ctx.map(abs, [number])
         if number % 2:
-            results.close()  # type: ignore[attr-defined]
+            results.close()
         del results
     gc.collect()
     ctx.submit(abs, -1).result(TIMEOUT)
@@ -218,7 +218,7 @@ def test_a_map_is_stopped_while_another_thread_waits_in_it(ctx: bndl.Context) ->
         waiting = pool.submit(next, results)
         scheduler = ctx._node.driver._scheduler  # noqa: SLF001 - nothing else shows that it has begun
         await_true(lambda: any(worker.load for worker in list(scheduler.workers.values())))
-        results.close()  # type: ignore[attr-defined]
+        results.close()
         assert isinstance(waiting.exception(TIMEOUT), TaskCancelled)
 
 

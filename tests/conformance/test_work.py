@@ -89,7 +89,7 @@ def test_map_over_an_endless_generator(ctx: bndl.Context, ordered: bool) -> None
     results = ctx.map(work, items(), ordered=ordered)
     assert pulled < 1000
     got = list(islice(results, 500))
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(set(got)) == 500
     assert pulled < 5000
     if ordered:

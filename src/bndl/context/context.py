@@ -5,13 +5,14 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from bndl.checks import check_flag, check_instance, check_optional, check_seconds, check_whole
 from bndl.cluster.peer import Peer
+from bndl.context.iterating import Iteration
 from bndl.context.jobs import execute
 from bndl.context.view import View, ViewOptions
 from bndl.context.work import Work
@@ -112,7 +113,7 @@ class Context:
         *iterables: Iterable[Any],
         ordered: bool = True,
         **options: Unpack[JobOptions],
-    ) -> Iterator[R]:
+    ) -> Iteration[R]:
         """Apply a function to each item, on the workers.
 
         As in the ``map`` that Python has, several iterables give the function several arguments, and the shortest one
@@ -171,7 +172,7 @@ class Context:
         """
         return View(self._check_ready, self._work, options)
 
-    def execute(self, job: Job, *, ordered: bool = True) -> Iterator[Task]:
+    def execute(self, job: Job, *, ordered: bool = True) -> Iteration[Task]:
         """Execute a job.
 
         Args:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from functools import wraps
+from types import TracebackType
+from typing import Any, cast
 
 from bndl.context.connect import connect
 from bndl.context.context import Context
@@ -30,22 +32,54 @@ def set_default(context: Context) -> None:
 
 
 class _DefaultContext:
-    """Stands for the process-wide context, which is connected when something is first asked of it."""
+    """Stands for the process-wide context, which is connected when something is first asked of it.
 
-    def __getattr__(self, name: str) -> Any:
-        # Inspection, such as by a debugger or a doctest, must not start processes.
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(_get(), name)
+    It has what a ``Context`` has, so that completion, ``help`` and debuggers see that without connecting: those read
+    the attributes of objects, but leave properties alone.
+    """
+
+    def __enter__(self) -> Context:
+        return _get().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop it, if it is connected. Its next use connects it again."""
+        if _is_connected():
+            _default[-1].stop()
+
+    def __dir__(self) -> list[str]:
+        return [name for name in dir(type(self)) if not name.startswith("_")]
 
     def __reduce__(self) -> str:
         return "ctx"  # it is the same in each process: functions that refer to it can travel, and are refused its use
 
     def __repr__(self) -> str:
-        if not _default or _default[-1].is_stopped:
-            return "<Context: not connected yet>"
-        return repr(_default[-1])
+        return repr(_default[-1]) if _is_connected() else "<Context: not connected yet>"
 
+
+def _is_connected() -> bool:
+    return bool(_default) and not _default[-1].is_stopped
+
+
+def _stand_in(name: str, member: Any) -> Any:
+    """The same member of the process-wide context."""
+    if isinstance(member, property):
+        return property(lambda _: getattr(_get(), name), doc=member.__doc__)
+
+    @wraps(member)
+    def call(_: _DefaultContext, *args: Any, **kwargs: Any) -> Any:
+        return getattr(_get(), name)(*args, **kwargs)
+
+    return call
+
+
+for _name in dir(Context):
+    if not _name.startswith("_") and not hasattr(_DefaultContext, _name):
+        setattr(_DefaultContext, _name, _stand_in(_name, getattr(Context, _name)))
 
 #: The process-wide context.
-ctx: Any = _DefaultContext()
+ctx = cast("Context", _DefaultContext())

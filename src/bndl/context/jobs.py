@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["execute"]
 
 
-def execute(driver: Driver, job: Job, *, ordered: bool, show_progress: bool) -> Iterator[Task]:
+def execute(driver: Driver, job: Job, *, ordered: bool, show_progress: bool) -> Iteration[Task]:
     """Execute a job; see ``Context.execute``."""
     mailbox = Mailbox()
     execution, spec = prepare(driver, job, mailbox)

@@ -201,7 +201,7 @@ def stream(
     slots: Callable[[], int],
     name: str | None = None,
     watch: Callable[[Iterator[R]], Generator[R, None, None]] | None = None,
-) -> Iterator[R]:
+) -> Iteration[R]:
     """The results of a function over items; see ``Context.map``. ``watch`` sees them pass.
 
     Results of items that failed and are tolerated are left out.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -11,7 +11,8 @@ from bndl.driver.options import JobOptions, TaskOptions, make_options, merge_opt
 from bndl.errors import InvalidOption
 
 if TYPE_CHECKING:
-    from bndl.context.work import Work
+    from bndl.context.iterating import Iteration
+from bndl.context.work import Work
 
 __all__ = ["View", "ViewOptions"]
 
@@ -55,7 +56,7 @@ class View:
         *iterables: Iterable[Any],
         ordered: bool = True,
         **options: Unpack[JobOptions],
-    ) -> Iterator[R]:
+    ) -> Iteration[R]:
         """``Context.map`` with these options, unless the call gives others."""
         self._check_ready()
         own = make_options("map", JobOptions, merge_options(self._given, options))

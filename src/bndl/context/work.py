@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from bndl.checks import check_callable, check_flag
 from bndl.context import progress
 from bndl.context.calls import Calls
+from bndl.context.iterating import Iteration
 from bndl.context.streams import stream, zip_items
 from bndl.driver.driver import Driver
 from bndl.driver.naming import name_of
@@ -61,7 +62,7 @@ class Work:
         ordered: bool,
         options: Options,
         name: str | None,
-    ) -> Iterator[R]:
+    ) -> Iteration[R]:
         """See ``Context.map``."""
         check_callable("function", function, "ctx.map needs a function, as in ctx.map(function, items)")
         ordered = check_flag("ordered", ordered, "whether results come in the order of the items")

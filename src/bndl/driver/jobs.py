@@ -11,6 +11,7 @@ from bndl.driver.options import JobOptions, Options, make_options
 from bndl.driver.tasks import Task
 from bndl.errors import EmptyStage, InvalidJob, JobStarted
 from bndl.execute.refs import Results
+from bndl.listing import Listed
 from bndl.printable import printable_line
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ __all__ = ["Job", "Stage"]
 _claiming = threading.Lock()
 
 
-class Stage:
+class Stage(metaclass=Listed):
     """Tasks that can run at the same time. Made by ``Job.stage``.
 
     Attributes:
@@ -34,6 +35,8 @@ class Stage:
         options: its options.
         after: the stages that must be done before its tasks begin.
     """
+
+    _listed = ("after", "function", "job", "name", "options", "results", "split", "tasks")
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class Stage:
         return f"<Stage: {printable_line(self.name)}, {len(self.tasks)} tasks>"
 
 
-class Job:
+class Job(metaclass=Listed):
     """Stages of tasks. A stage begins when all stages before it are done, unless it says otherwise.
 
     Args:
@@ -89,6 +92,8 @@ class Job:
     Raises:
         InvalidOption: the name or an option makes no sense.
     """
+
+    _listed = ("cancel", "name", "options", "report", "stage", "stages")
 
     def __init__(self, name: str = "job", **options: Unpack[JobOptions]) -> None:
         self.name = check_name("a job", name)

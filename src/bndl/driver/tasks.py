@@ -11,6 +11,7 @@ from bndl.driver.options import NO_OPTIONS, TaskOptions, make_options, merge_opt
 from bndl.errors import AttemptRecord, InvalidJob, TaskCancelled, TaskError, TaskFailed, UserError
 from bndl.execute.failures import open_cause
 from bndl.execute.payloads import unpack
+from bndl.listing import Listed
 from bndl.printable import printable_line
 from bndl.schedule.instructions import Locality, TaskOutcome
 from bndl.schedule.transitions import State
@@ -24,7 +25,7 @@ __all__ = ["Task"]
 _UNSET = object()
 
 
-class Task:
+class Task(metaclass=Listed):
     """A call of a function on a worker.
 
     ``Task(function, *args, **kwargs)`` makes one for ``job.stage(tasks=[...])``; ``job.stage(function, items)`` makes
@@ -39,6 +40,26 @@ class Task:
         launched_at: when its last attempt was launched, on the driver's clock.
     """
 
+    _listed = (
+        "after",
+        "attempts",
+        "cancel",
+        "error",
+        "history",
+        "index",
+        "is_cancelling",
+        "is_tolerated",
+        "locality_achieved",
+        "name",
+        "options",
+        "outcome",
+        "predecessors",
+        "result",
+        "seconds",
+        "stage",
+        "state",
+        "worker",
+    )
     __slots__ = (
         "_arguments",
         "_error",
