@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import bndl
-from bndl.errors import TaskCancelled, TaskFailed
+from bndl.errors import InvalidOption, TaskCancelled, TaskFailed
 
 pytestmark = pytest.mark.slow
 
@@ -211,6 +211,32 @@ def test_cancel(ctx: bndl.Context) -> None:
     while job.report().state == "cancelling":
         assert time.monotonic() < deadline, "the workers do not confirm that nothing of it runs any more"
     assert job.report().state == "cancelled"
+
+
+@pytest.mark.parametrize(("reason", "shown"), [("", "cancelled by the user"), (" ", "by the user"), ("no\udce9", "no")])
+def test_a_task_is_cancelled_whatever_the_reason(ctx: bndl.Context, reason: str, shown: str) -> None:
+    job = bndl.Job("parts")
+    stage = job.stage(lambda x: threading.Event().wait(0.0002 * x), range(300), name="wait")
+    last = stage.tasks[-1]
+    seen: list[bndl.Task] = []
+    for task in ctx.execute(job, ordered=False):
+        if not seen:
+            assert last.cancel(reason)
+        seen.append(task)
+    assert last in seen
+    assert shown in str(last.error)
+    assert len(seen) == 300
+
+
+@pytest.mark.parametrize("reason", [None, 5, b"no"])
+def test_a_reason_is_a_text(ctx: bndl.Context, reason: Any) -> None:
+    job = bndl.Job("parts")
+    stage = job.stage(abs, [1])
+    with pytest.raises(InvalidOption, match="reason must be a string, got"):
+        job.cancel(reason)
+    with pytest.raises(InvalidOption, match="reason must be a string, got"):
+        stage.tasks[0].cancel(reason)
+    assert ctx.run(job) == [1]
 
 
 def test_leaving_the_loop_cancels(ctx: bndl.Context) -> None:

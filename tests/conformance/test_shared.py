@@ -148,3 +148,38 @@ def test_what_cannot_be_combined_is_not_forgotten(ctx: bndl.Context) -> None:
     for _ in range(2):
         with pytest.raises(UserError, match="cannot be combined"):
             _ = seen.value
+
+
+class Homesick:
+    """Can only be unpickled in the process that pickled it."""
+
+    def __add__(self, _: object) -> int:
+        return 0
+
+    def __radd__(self, _: object) -> int:
+        return 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return leave_home, (os.getpid(),)
+
+
+def leave_home(home: int) -> object:
+    if os.getpid() != home:
+        raise SystemExit("not at home")
+    return Homesick()
+
+
+def test_one_that_cannot_be_unpickled_spoils_no_other(ctx: bndl.Context) -> None:
+    spoilt: Any = ctx.accumulator(0)
+    other = ctx.accumulator(0)
+
+    def add(number: int) -> None:
+        other.add(1)
+        spoilt.add(Homesick() if number == 3 else 1)
+
+    list(ctx.map(add, range(6)))
+    assert other.value == 6
+    for _ in range(2):
+        with pytest.raises(UserError, match="cannot be unpickled here: SystemExit: not at home"):
+            _ = spoilt.value
+    assert other.value == 6

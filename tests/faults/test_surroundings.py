@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +68,36 @@ with bndl.connect(workers=2, progress=False) as ctx:
     print(ctx.run(job))
 """
     assert run(program, tmp_path).split("\n") == ["4 [2, 4]", "[6]"]
+
+
+def test_folders_and_files_whose_names_are_not_valid_unicode(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "found_there.py").write_text("def double(x):\n    return 2 * x\n")
+    (folder / os.fsdecode(b"secr\xe8t")).write_text("not-for-all")
+    program = r"""
+import os, sys, warnings
+sys.path.insert(0, "")
+import bndl, found_there
+def fail(path):
+    warnings.warn(path)
+    raise ValueError(path)
+secret = os.fsdecode(b"secr\xe8t")
+os.chmod(secret, 0o600)
+with bndl.connect(workers=1, progress=False, secret_file=secret) as ctx:
+    print(list(ctx.map(found_there.double, [1])))
+    try:
+        list(ctx.map(fail, [os.getcwd()]))
+    except bndl.errors.TaskFailed as error:
+        print(ascii(str(error.__cause__)))
+    os.mkdir(os.fsdecode(b"\xff"))
+    os.chdir(os.fsdecode(b"\xff"))
+    with open("found_later.py", "w") as file:
+        file.write("def triple(x): return 3 * x")
+    import found_later
+    print(list(ctx.map(found_later.triple, [1])))
+    print(ctx.worker_count)
+"""
+    double, error, triple, workers = run(program, folder).splitlines()
+    assert (double, triple, workers) == ("[2]", "[3]", "1")
+    assert "udce9" in error

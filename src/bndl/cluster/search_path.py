@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from bndl.execute.search_path import spell_entry
 from bndl.loop import Loop
 from bndl.net.messages import LookIn, Message
 
@@ -13,11 +14,11 @@ __all__ = ["SearchPath", "read_search_path"]
 
 
 def read_search_path() -> tuple[str, ...]:
-    """Where this process looks for modules, as absolute paths."""
+    """Where this process looks for modules, as absolute paths, spelled for messages."""
     here = _current_folder()
     # A relative entry, such as "", is the current folder or in it. If that is gone, so is the entry.
     entries = [os.path.join(here, entry) for entry in sys.path if isinstance(entry, str)]  # noqa: PTH118 - as strings
-    return tuple(os.path.normpath(entry) for entry in entries if os.path.isabs(entry))  # noqa: PTH117 - as strings
+    return tuple(spell_entry(os.path.normpath(entry)) for entry in entries if os.path.isabs(entry))  # noqa: PTH117 - as strings
 
 
 def _current_folder() -> str:

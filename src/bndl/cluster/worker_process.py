@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -22,6 +23,7 @@ from bndl.cluster.memory import MemoryWatch
 from bndl.errors import DeathCertificate
 from bndl.execute.blackbox import STACK_SIGNAL, BlackBoxReader
 from bndl.execute.process import BOOT, DRAIN, WorkerSettings
+from bndl.execute.search_path import read_entry
 
 __all__ = ["WorkerProcess"]
 
@@ -80,7 +82,9 @@ class WorkerProcess:
         self.stderr: IO[bytes] = self._process.stderr
         os.set_blocking(self.stderr.fileno(), False)
         self.end_fd = _open_pidfd(self.pid)
-        self._tell(msgspec.json.encode(settings.path) + b"\n" + msgspec.json.encode(settings) + b"\n")
+        # The first line is read before bndl can be imported; this module, other than msgspec, can have any path in it.
+        path = json.dumps([read_entry(entry) for entry in settings.path])
+        self._tell(path.encode() + b"\n" + msgspec.json.encode(settings) + b"\n")
 
     def _begin(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         reader, self._lifeline = open_lifeline()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from secrets import token_hex
 
 import msgspec
@@ -80,7 +81,7 @@ class DriverNode:
             concurrency=config.concurrency,
             parent=0,
             path=read_search_path(),
-            config=config,
+            config=replace(config, credentials="", secret_file=""),  # they have what is in these, and paths may be odd
             role=worker_role,
         )
         self._workers = workers

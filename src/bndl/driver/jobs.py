@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from bndl.driver.naming import check_name, name_of
+from bndl.driver.naming import CANCELLED, check_name, check_reason, name_of
 from bndl.driver.options import JobOptions, Options, make_options
 from bndl.driver.tasks import Task
 from bndl.errors import EmptyStage, InvalidJob, JobStarted
@@ -155,12 +155,15 @@ class Job(metaclass=Listed):
         self.stages.append(stage)
         return stage
 
-    def cancel(self, reason: str = "cancelled by the user") -> None:
+    def cancel(self, reason: str = CANCELLED) -> None:
         """Stop the job: what waits is not started, what runs is told, and whoever waits gets ``TaskCancelled``.
 
         A job that is cancelled before it is executed never begins.
+
+        Raises:
+            InvalidOption: the reason is no text.
         """
-        self.cancelled = reason
+        self.cancelled = reason = check_reason(reason)
         if self.execution is not None:
             self.execution.cancel(reason)
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from bndl.checks import check_text
+from bndl.errors import InvalidOption
+from bndl.execute.texts import plain
+from bndl.reprs import safe_repr
 
-__all__ = ["check_name", "name_of"]
+__all__ = ["CANCELLED", "check_name", "check_reason", "name_of"]
+
+#: Why something was cancelled if its user does not say.
+CANCELLED = "cancelled by the user"
 
 
 def check_name(what: str, name: object) -> str:
@@ -16,6 +22,18 @@ def check_name(what: str, name: object) -> str:
         InvalidOption: it is no text, or has half a surrogate pair in it, such as from the name of a strange file.
     """
     return check_text(f"the name of {what}", name, "give str(...) of it, or leave it out")
+
+
+def check_reason(reason: object) -> str:
+    """The reason that was given for a cancellation, as a plain string that is not empty.
+
+    Raises:
+        InvalidOption: it is no text.
+    """
+    if not isinstance(reason, str):
+        text = f"reason must be a string, got {safe_repr(reason)}; say why it is cancelled, or leave it out."
+        raise InvalidOption(text)
+    return plain(str.__str__(reason)).strip() or CANCELLED
 
 
 def name_of(function: Any, default: str) -> str:

@@ -35,8 +35,8 @@ class Sharing:
         self._next_number = next_number
         self._forget = forget
         self._accumulators: dict[int, Accumulator[Any]] = {}
-        #: What attempts added that count, pickled. Unpickling runs the code of users, so it is done where
-        #: somebody asks for the value.
+        #: What attempts added that count: pickled dicts of what was added, pickled for itself, by the number of the
+        #: accumulator. Unpickling runs the code of users, so it is done where somebody asks for the value.
         self._added: deque[bytes] = deque()
         self._collecting = threading.Lock()
 
@@ -85,7 +85,7 @@ class Sharing:
     def _collect(self) -> None:
         with self._collecting:
             while self._added:
-                for number, value in unpack(self._added.popleft()).items():
+                for number, payload in unpack(self._added.popleft()).items():
                     accumulator = self._accumulators.get(number)
                     if accumulator is not None:
-                        accumulator.count(value)
+                        accumulator.count_pickled(payload)

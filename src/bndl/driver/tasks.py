@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from bndl.driver.history import Transition
-from bndl.driver.naming import check_name
+from bndl.driver.naming import CANCELLED, check_name, check_reason
 from bndl.driver.options import NO_OPTIONS, TaskOptions, make_options, merge_options
 from bndl.errors import AttemptRecord, InvalidJob, TaskCancelled, TaskError, TaskFailed, UserError
 from bndl.execute.failures import open_cause
@@ -159,7 +159,7 @@ class Task(metaclass=Listed):
         self.predecessors = (*self.predecessors, *others)
         return self
 
-    def cancel(self, reason: str = "cancelled by the user") -> bool:
+    def cancel(self, reason: str = CANCELLED) -> bool:
         """Cancel this task; its job goes on without it.
 
         What waits is not started, and what runs is told to stop, then interrupted, and in the end stopped with its
@@ -168,7 +168,11 @@ class Task(metaclass=Listed):
 
         Returns:
             Whether it was not done yet, so that it is cancelled, unless it is done before that is known.
+
+        Raises:
+            InvalidOption: the reason is no text.
         """
+        reason = check_reason(reason)
         if self._outcome is not None or self._run is None:
             return False
         self._run.cancel(self, reason)

@@ -165,7 +165,10 @@ class Runner:
             packer = self._local.packer = Packer()
         payload = packer.pack(value, "the result of the task")
         if prepared.additions is not None:
-            prepared.added = packer.pack(prepared.additions, "what the task added to accumulators")
+            what = "what the task added to an accumulator"
+            # Each for itself: one that cannot be unpickled spoils its own accumulator only.
+            added = {number: packer.pack(each, what) for number, each in prepared.additions.items()}
+            prepared.added = packer.pack(added)
         return payload
 
     def _input(self, prepared: Prepared, task: int) -> Any:

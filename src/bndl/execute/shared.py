@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from bndl.errors import InvalidOption, UserError
 from bndl.execute.current import running
 from bndl.execute.payloads import unpack
+from bndl.reprs import safe_str, type_name
 
 __all__ = ["Accumulator", "Broadcast", "Fetcher", "forget", "forget_all", "keep", "provide"]
 
@@ -129,7 +130,8 @@ class Accumulator(Generic[T]):
         self._combine = combine
         self._value = value
         self._collect = collect
-        self._error: Exception | None = None
+        #: Why the value is not known: what is wrong with something that was added, and the exception.
+        self._error: tuple[str, BaseException] | None = None
         self._lock = threading.Lock()
 
     def add(self, value: T) -> None:
@@ -164,11 +166,9 @@ class Accumulator(Generic[T]):
         self._collect()
         with self._lock:
             if self._error is not None:
-                text = (
-                    f"something that a task added to {self!r} cannot be combined with the rest: "
-                    f"{type(self._error).__name__}: {self._error}. Add values of one kind."
-                )
-                raise UserError(text) from self._error
+                problem, error = self._error
+                text = f"something that a task added to {self!r} {problem}: {type_name(error)}: {safe_str(error)}"
+                raise UserError(f"{text}. Add values of one kind, of classes that are importable here.") from error
             return self._value
 
     def count(self, value: T) -> None:
@@ -177,7 +177,17 @@ class Accumulator(Generic[T]):
             try:
                 self._value = self._combine(self._value, value)
             except Exception as error:  # noqa: BLE001 - the user's function; it goes to whoever asks for the value
-                self._error = error
+                self._error = "cannot be combined with the rest", error
+
+    def count_pickled(self, payload: bytes) -> None:
+        """Take something into account that a task added, on the driver, as ``count``."""
+        try:
+            value = unpack(payload)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's class; it goes to whoever asks for the value
+            with self._lock:
+                self._error = "cannot be unpickled here", error
+        else:
+            self.count(value)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _find_accumulator, (*self._key, self._combine)
