@@ -90,7 +90,8 @@ class DriverNode:
             versions, self._count_expected, self._note_joined, self._find_certificate, self._end_worker
         )
         info = NodeInfo(name, "driver", token_hex(8), versions)
-        loops = Loops(*self._loops)
+        own, bulk, futures, callbacks = self._loops
+        loops = Loops(own, bulk, futures, callbacks)
         self.driver = Driver(self._fabric, info, loops, config, self.membership, config.max_concurrency)
         self.membership.bind(self.driver)
         self.search_path = SearchPath(self._loops[0], self.driver.peers.send, self._list_local)

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from bndl.config import Config
+from bndl.driver.admission import Admission
 from bndl.driver.answers import Answers
 from bndl.driver.cancelling import Cancelling
 from bndl.driver.delivery import Delivery
@@ -21,7 +22,6 @@ from bndl.driver.following import Following, forget
 from bndl.driver.futures import Loops
 from bndl.driver.listener import ClusterListener
 from bndl.driver.patience import Patience
-from bndl.driver.places import score_places, with_scores
 from bndl.driver.requests import Requests
 from bndl.driver.settling import Settling
 from bndl.driver.sharing import Sharing
@@ -30,7 +30,6 @@ from bndl.driver.voices import Voices
 from bndl.driver.waiters import Waiters, crash_error, error_of
 from bndl.driver.watching import Watching
 from bndl.errors import BndlError, TaskCancelled
-from bndl.execute import failures
 from bndl.execute.store import Store
 from bndl.execute.transfer import Transfer
 from bndl.execute.trimming import Trimmer
@@ -110,6 +109,7 @@ class Driver:
         )
         self.answers = Answers(loops, self._waiters, self._scheduler, self._stages, self.requests)
         self._patience = Patience(loop, config.no_workers_timeout, cluster.describe_refusals, self._fail_all)
+        self._admission = Admission(loop, loops.beside, cluster, self._begin, self._handle, self._admit, self._fail)
         self._handlers = self._make_handlers()
 
     def _make_handlers(self) -> dict[type, Callable[[str, Any], None]]:
@@ -169,7 +169,7 @@ class Driver:
 
     def close_stage(self, stage: StageRun) -> None:
         """No more tasks come to a growing stage."""
-        self._loop.post(self._handle, events.StageClosed(stage.number))
+        self._loop.post(self._command, stage.execution, events.StageClosed(stage.number))
 
     def cancel(self, execution: Execution, reason: str, error: BndlError | None = None) -> None:
         """Stop an execution. ``error`` is what whoever waits for it gets."""
@@ -177,15 +177,15 @@ class Driver:
 
     def cancel_tasks(self, tasks: Sequence[int], reason: str) -> None:
         """Cancel single tasks; their job goes on without them."""
-        self._loop.post(self._handle, events.TasksCancelled(tasks, reason))
+        self._loop.post(self._cancel_tasks, tasks, reason)
 
     def pause(self, execution: Execution) -> None:
         """Launch nothing more of an execution: its results are not taken quickly enough."""
-        self._loop.post(self._handle, events.JobPaused(execution.number))
+        self._loop.post(self._command, execution, events.JobPaused(execution.number))
 
     def resume(self, execution: Execution) -> None:
         """Go on with a paused execution."""
-        self._loop.post(self._handle, events.JobResumed(execution.number))
+        self._loop.post(self._command, execution, events.JobResumed(execution.number))
 
     def release(self, execution: Execution) -> None:
         """Let workers drop what they keep of an execution, as soon as it is over."""
@@ -225,12 +225,14 @@ class Driver:
         self._calls.send_held(info.name)
         self._cluster.peer_connected(info)
         if info.node_type == "worker":
-            for execution in list(self._executions.values()):
-                self._score_places(execution)
-            self.watching.worker_joined(info.name)
-            self._handle(events.WorkerJoined(info.name, info.concurrency))
-            self._farewells.joined(info.name)
-            self._watch_workers()
+            self._admission.join(info)
+
+    def _admit(self, info: NodeInfo) -> None:
+        """Tasks may run on a worker from now on."""
+        self.watching.worker_joined(info.name)
+        self._handle(events.WorkerJoined(info.name, info.concurrency))
+        self._farewells.joined(info.name)
+        self._watch_workers()
 
     def peer_lost(self, name: str, reason: str) -> None:
         """A peer is gone."""
@@ -239,6 +241,7 @@ class Driver:
         self._cluster.peer_lost(name, reason)
         self._farewells.lost(name)
         self._cancelling.lose(name)
+        self._admission.lose(name)
         if name in self._scheduler.workers:
             self._settling.note_loss(self._executions.values(), name, reason, certificate)
             self._delivery.lose(name)
@@ -269,17 +272,10 @@ class Driver:
         self._settling.arrived(message.results)
         self._trimmer.passed(sum(result.size for result in message.results))
         self._cancelling.confirm(worker, ((result.task, result.number) for result in message.results))
-        hopeless = [result.task for result in message.results if result.kind == Kind.FAILED and self._is_final(result)]
+        failed = [result for result in message.results if result.kind == Kind.FAILED]
+        hopeless = [each.task for each in failed if (run := self._stages.get(each.task >> 32)) and run.is_final(each)]
         self._handle(events.AttemptsFinished(worker, message.results, hopeless))
         self._settling.deliver()
-
-    def _is_final(self, result: messages.Result) -> bool:
-        """Whether a task failed with an error after which it is not to be tried again."""
-        stage = self._stages.get(result.task >> 32)
-        if stage is None:
-            return False
-        kinds = stage.options_of(result.task & 0xFFFFFFFF).retry.types
-        return BaseException not in kinds and not failures.matches(result.payload, kinds)
 
     def _on_returned(self, worker: str, message: messages.Returned) -> None:
         self._cancelling.confirm(worker, message.attempts)
@@ -301,14 +297,12 @@ class Driver:
             text = f"job {execution.name!r} was cancelled before it began: {execution.cancelled}"
             self._refuse(execution, TaskCancelled(text), "cancelled")
             return
-        try:
-            spec = with_scores(spec, score_places(execution.stages, self._cluster.workers))
-        except BndlError as error:
-            self._refuse(execution, error)
-            return
+        self._admission.submit(execution, spec)
+        self._watch_workers()
+
+    def _begin(self, execution: Execution, spec: JobSpec) -> None:
         self._scheduler.stories[spec.job] = execution.story
         self._handle(events.JobSubmitted(spec))
-        self._watch_workers()
 
     def _refuse(self, execution: Execution, error: BndlError, outcome: str = "failed") -> None:
         """An execution cannot begin."""
@@ -316,15 +310,23 @@ class Driver:
         execution.error = error
         self._close(execution, outcome)
 
-    def _score_places(self, execution: Execution) -> None:
-        """A worker is there that was not before: ask anew where tasks are to run."""
-        try:
-            for scores in score_places(execution.stages, self._cluster.workers):
-                self._handle(scores)
-        except BndlError as error:
-            self._cancel(execution, error.message, error)
+    def _fail(self, execution: Execution, error: BndlError) -> None:
+        """An execution cannot begin, or go on."""
+        self._cancel(execution, error.message, error)
+
+    def _command(self, execution: Execution, event: events.Event) -> None:
+        """Something is wanted of an execution, which may not have begun."""
+        if not self._admission.hold(execution, lambda: self._handle(event)):
+            self._handle(event)
+
+    def _cancel_tasks(self, tasks: Sequence[int], reason: str) -> None:
+        stage = self._stages.get(tasks[0] >> 32)
+        if stage is not None:
+            self._command(stage.execution, events.TasksCancelled(tasks, reason))
 
     def _add_tasks(self, stage: StageRun, first: int, tasks: Sequence[Task]) -> None:
+        if self._admission.hold(stage.execution, lambda: self._add_tasks(stage, first, tasks)):
+            return
         if stage.number not in self._stages:  # it failed or was cancelled; the listener knows
             self.drop_stored([stage.number])
             return
@@ -334,7 +336,12 @@ class Driver:
         self._handle(events.TasksAdded(stage.number, range(number, number + len(tasks))))
 
     def _cancel(self, execution: Execution, reason: str, error: BndlError | None) -> None:
-        if execution.number in self._executions:
+        if execution.number not in self._executions:
+            return
+        if self._admission.forget(execution):  # it has not begun
+            text = f"job {execution.name!r} was cancelled before it began: {reason}"
+            self._refuse(execution, error or TaskCancelled(text), "failed" if error else "cancelled")
+        else:
             execution.error = error
             self._handle(events.JobCancelled(execution.number, reason))
 
@@ -356,6 +363,7 @@ class Driver:
 
     def _finish_job(self, instruction: instructions.FinishJob) -> None:
         execution = self._executions.pop(instruction.job)
+        self._admission.forget(execution)
         if execution.error is None:
             execution.error = error_of(instruction, execution)
         self._watch_workers()

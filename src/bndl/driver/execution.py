@@ -14,6 +14,8 @@ from bndl.driver.options import Effective, Locality
 from bndl.driver.report import JobReport, StageCounters
 from bndl.driver.tasks import Task
 from bndl.errors import BndlError
+from bndl.execute.failures import is_one_of
+from bndl.net.messages import Result
 from bndl.schedule.story import Story
 from bndl.schedule.transitions import State
 
@@ -80,6 +82,11 @@ class StageRun:
     def options_of(self, index: int) -> Effective:
         """What holds for one of its tasks."""
         return self.task_options.get(index, self.options) if self.task_options else self.options
+
+    def is_final(self, failed: Result) -> bool:
+        """Whether an attempt failed with an error after which its task is not to be tried again."""
+        retried = self.options_of(failed.task & 0xFFFFFFFF).retried
+        return retried is not None and not is_one_of(failed.payload, retried)
 
     def state_of(self, task: Task) -> State:
         """Where a task is in its life."""

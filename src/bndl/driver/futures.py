@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,9 +20,14 @@ from bndl.locking import Condition
 from bndl.loop import Loop
 from bndl.waits import capped
 
-__all__ = ["Loops", "Outcome", "Ready", "RemoteFuture"]
+__all__ = ["Loops", "Outcome", "Ready", "RemoteFuture", "run_beside"]
 
 logger = logging.getLogger(__name__)
+
+
+def run_beside(call: Callable[[], object]) -> None:
+    """Run the code of a user in a thread of its own."""
+    threading.Thread(target=call, name="bndl-beside", daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +39,14 @@ class Loops:
         bulk: serves its store.
         futures: settles the futures that somebody watches.
         callbacks: runs the callbacks of futures; they may wait for other futures.
+        beside: runs other code of users, in a thread of its own.
     """
 
     own: Loop
     bulk: Loop
     futures: Loop
     callbacks: Loop
+    beside: Callable[[Callable[[], object]], object] = run_beside
 
 
 class Outcome(Protocol):

@@ -18,6 +18,7 @@ from bndl.checks import (
     is_a,
 )
 from bndl.errors import InvalidOption
+from bndl.execute.failures import names_of
 from bndl.schedule.events import RetryRule
 from bndl.schedule.retrying import LONGEST_BACKOFF
 
@@ -196,21 +197,26 @@ class Effective:
         timeout: seconds that an attempt may take, 0 for no limit.
         priority: tasks with a higher one go first.
         locality: says where the tasks are to run, if anything does.
+        retried: the names of the exceptions after which a task is tried again; None if it is after all.
     """
 
     retry: Retry
     timeout: float
     priority: int
     locality: Locality | None
+    retried: tuple[str, ...] | None
 
     @classmethod
     def of(cls, *levels: Options) -> Effective:
         """What holds, given the options of a task, its stage and its job, or of the last of these: innermost first."""
+        retry = _effective_retry(levels)
+        is_any = any(kind is BaseException for kind in retry.types)
         return cls(
-            _effective_retry(levels),
+            retry,
             next((level.timeout for level in levels if level.timeout is not None), 0.0),
             next((level.priority for level in levels if level.priority is not None), 0),
             next((level.locality for level in levels if level.locality is not None), None),
+            None if is_any else names_of(retry.types),
         )
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from bndl.checks import MOST, check_whole
 from bndl.driver.options import Locality
-from bndl.errors import BndlError, InvalidOption
+from bndl.errors import InvalidOption
+from bndl.reprs import safe_repr, safe_str, type_name
 from bndl.schedule.events import JobSpec, PlacesScored
 
 if TYPE_CHECKING:
     from bndl.driver.execution import StageRun
 
-__all__ = ["Named", "score_places", "with_scores"]
+__all__ = ["Named", "cares", "score_places", "with_scores"]
+
+#: How many pairs a function may give beyond one for each worker.
+_MOST_PAIRS = 1000
 
 
 class Named(Protocol):
@@ -25,13 +31,20 @@ class Named(Protocol):
         """Its name."""
 
 
+def cares(stages: Iterable[StageRun]) -> bool:
+    """Whether somebody says where tasks of these stages are to run."""
+    return any(stage.locality is not None or stage.task_localities for stage in stages)
+
+
 def score_places(stages: Sequence[StageRun], workers: Sequence[Named]) -> list[PlacesScored]:
     """Ask where the tasks of stages are to run, given the workers that are there; for those where somebody cares.
+
+    It calls the functions of users, so it is not for the driver's loop.
 
     Raises:
         InvalidOption: a function raised, or gave something that is no score of a worker.
     """
-    return [_score(stage, workers) for stage in stages if stage.locality is not None or stage.task_localities]
+    return [_score(stage, workers) for stage in stages if cares([stage])]
 
 
 def with_scores(spec: JobSpec, scored: Sequence[PlacesScored]) -> JobSpec:
@@ -67,31 +80,41 @@ def _score(stage: StageRun, workers: Sequence[Named]) -> PlacesScored:
 
 
 def _ask(function: Locality, what: str, workers: Sequence[Named]) -> Mapping[str, int]:
+    most = _MOST_PAIRS + len(workers)
     try:
-        answer = list(function(list(workers)))
-    except BndlError:
-        raise
-    except BaseException as error:  # the user's function, which must not end the loop
-        text = f"the locality of {what} raised {type(error).__name__}: {error}. It gets the list of workers."
+        answer = list(islice(function(list(workers)), most + 1))
+    except BaseException as error:  # the user's function; it goes to whoever waits for the job
+        text = f"the locality of {what} raised {type_name(error)}: {safe_str(error)}. It gets the list of workers."
         raise InvalidOption(text) from error
+    if len(answer) > most:
+        text = (
+            f"the locality of {what} gave more than {most} pairs; it must give one pair (worker, score) for a worker."
+        )
+        raise InvalidOption(text)
     known = {worker.name: worker for worker in workers}
-    scores: dict[str, int] = {}
-    for pair in answer:
-        try:
-            worker, score = pair
-        except (TypeError, ValueError):
-            text = f"the locality of {what} gave {pair!r}; it must give pairs (worker, score)."
-            raise InvalidOption(text) from None
-        name = worker if isinstance(worker, str) else getattr(worker, "name", None)
-        if name not in known:
-            names = ", ".join(known) or "none"
-            text = f"the locality of {what} scored {worker!r}, which is no worker; the workers are: {names}."
-            raise InvalidOption(text)
-        if not isinstance(score, int) or isinstance(score, bool):
-            text = (
-                f"the locality of {what} gave {name} the score {score!r}; scores are whole numbers: below 0 forbids, "
-                "0 is indifferent, and a higher one is preferred."
-            )
-            raise InvalidOption(text)
-        scores[name] = score
-    return scores
+    return dict(_read_pair(pair, what, known) for pair in answer)
+
+
+def _read_pair(pair: Any, what: str, known: Mapping[str, Named]) -> tuple[str, int]:
+    """A worker's name and its score, both of plain types: the scheduler compares them."""
+    try:
+        worker, score = pair
+    except Exception:  # noqa: BLE001 - the user's object; what it raises does not matter
+        text = f"the locality of {what} gave {safe_repr(pair)}; it must give pairs (worker, score)."
+        raise InvalidOption(text) from None
+    name = _name_of(worker)
+    if name not in known:
+        names = ", ".join(known) or "none"
+        text = f"the locality of {what} scored {safe_repr(worker)}, which is no worker; the workers are: {names}."
+        raise InvalidOption(text)
+    hint = "below 0 forbids, 0 is indifferent, and a higher one is preferred"
+    return name, check_whole(f"the score of {name} by the locality of {what}", score, hint, least=-MOST)
+
+
+def _name_of(worker: object) -> str:
+    """The name of a worker that was given as such or by name, as a plain string; empty for anything else."""
+    try:
+        name = worker if isinstance(worker, str) else worker.name  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001 - the user's object; what it raises does not matter
+        return ""
+    return str.__str__(name) if isinstance(name, str) else ""

@@ -12,7 +12,16 @@ from bndl.errors import RemoteException, RemoteTraceback, TaskInterrupted
 from bndl.execute.payloads import Packer, unpack
 from bndl.execute.texts import cut, cut_middle, plain
 
-__all__ = ["Failure", "describe", "matches", "open_cause", "read", "rebuild"]
+__all__ = [
+    "Failure",
+    "describe",
+    "is_one_of",
+    "matches",
+    "names_of",
+    "open_cause",
+    "read",
+    "rebuild",
+]
 
 E = TypeVar("E", bound=BaseException)
 
@@ -116,8 +125,18 @@ def matches(payload: bytes, types: Iterable[type[BaseException]]) -> bool:
 
     So the exception is not unpickled, and it need not be possible.
     """
+    return is_one_of(payload, names_of(types))
+
+
+def names_of(types: Iterable[type[BaseException]]) -> tuple[str, ...]:
+    """What ``is_one_of`` knows types by. It looks at classes of users, whose metaclass may have code for that."""
+    return tuple(_qualified_name(kind) for kind in types)
+
+
+def is_one_of(payload: bytes, names: Iterable[str]) -> bool:
+    """Whether a described exception is an instance of one of the types that have these names."""
     bases = _decode(payload).bases
-    return any(_qualified_name(kind) in bases for kind in types)
+    return any(name in bases for name in names)
 
 
 def rebuild(payload: bytes) -> tuple[Failure, BaseException]:

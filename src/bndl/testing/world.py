@@ -177,7 +177,8 @@ class World:
         self._runs: list[Run] = []
         self.driver_loop = NodeLoop(self.time)
         info = self.node_info(self.DRIVER, "driver")
-        loops = Loops(self.driver_loop, self.driver_loop, self.driver_loop, self.driver_loop)
+        loop = self.driver_loop
+        loops = Loops(loop, loop, loop, loop, beside=lambda call: call())
         self.driver = Driver(self._fabric(self.DRIVER), info, loops, config, self.cluster)
         if checked:
             self._check_invariants()
