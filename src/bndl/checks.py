@@ -74,8 +74,10 @@ def check_whole(name: str, value: object, hint: str = "", *, least: int = 1, mos
     return value
 
 
-def check_number(name: str, value: object, hint: str = "", *, least: float = 0.0, most: float = math.inf) -> float:
-    """Return a number from ``least`` to ``most``. Never infinite, and never NaN.
+def check_number(
+    name: str, value: object, hint: str = "", *, least: float = 0.0, most: float = math.inf, unit: str = ""
+) -> float:
+    """Return a number from ``least`` to ``most``, of which the error gives the unit. Never infinite, and never NaN.
 
     Raises:
         InvalidOption: it is none; ``hint`` ends the text.
@@ -92,7 +94,7 @@ def check_number(name: str, value: object, hint: str = "", *, least: float = 0.0
         raise complain(name, "a number", value, hint)
     _check_least(name, number, least, hint)
     if number > most or math.isinf(number):
-        raise complain(name, "finite" if math.isinf(most) else f"at most {most:,.12g}", value, hint)
+        raise complain(name, "finite" if math.isinf(most) else f"at most {most:,.12g}{unit}", value, hint)
     return number
 
 
@@ -119,11 +121,9 @@ def check_seconds(name: str, value: object, hint: str = "", *, least: float = 0.
     Raises:
         InvalidOption: it is none, or too short or too long.
     """
-    seconds = check_number(name, value, hint, least=least)
+    seconds = check_number(name, value, hint, least=least, most=MOST_SECONDS, unit=" seconds, a year")
     if above and seconds <= least:
         raise complain(name, f"more than {least:g}", value, hint)
-    if seconds > MOST_SECONDS:
-        raise complain(name, f"at most {MOST_SECONDS:,.0f} seconds, a year", value, hint)
     return seconds
 
 

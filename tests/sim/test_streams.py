@@ -10,9 +10,10 @@ from bndl.context import streams
 from bndl.context.calls import Calls
 from bndl.context.streams import stream
 from bndl.context.waiting import Ended, Mailbox
-from bndl.driver.options import Options
+from bndl.driver.options import NO_OPTIONS, Options
 from bndl.driver.tasks import Task
 from bndl.errors import ItemsFailed, NoWorkers, TaskFailed
+from bndl.execute.slots import Prepared
 from bndl.testing.world import World
 
 
@@ -35,9 +36,9 @@ class Mapping:
 
         monkeypatch.setattr(streams, "Mailbox", VirtualMailbox)
 
-    def map(self, items: Iterable[int], *, ordered: bool = True) -> Iterator[int]:
+    def map(self, items: Iterable[int], *, ordered: bool = True, options: Options = NO_OPTIONS) -> Iterator[int]:
         slots = self.world.driver.peers.names.__len__
-        return stream(self.world.driver, square, items, ordered=ordered, options=Options(), slots=slots)
+        return stream(self.world.driver, square, items, ordered=ordered, options=options, slots=slots)
 
 
 Start = Callable[[int], Mapping]
@@ -91,6 +92,34 @@ def test_a_task_that_fails_ends_the_stream(start: Start) -> None:
         list(mapping.map([1, 2, -7, *range(100)]))
     mapping.world.sleep(1.0)
     assert mapping.world.leftovers() == []
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_tasks_that_may_fail_are_left_out(start: Start, *, ordered: bool) -> None:
+    mapping = start(1)
+    items = [-1, *range(100), -2]
+    results = list(mapping.map(items, ordered=ordered, options=Options(max_failures=2)))
+    assert sorted(results) == [value * value for value in range(100)]
+    assert results == sorted(results) or not ordered
+    with pytest.raises(TaskFailed, match="ValueError"):
+        list(mapping.map(items, ordered=ordered, options=Options(max_failures=1)))
+    mapping.world.sleep(1.0)
+    assert mapping.world.leftovers() == []
+
+
+def test_a_straggler_is_started_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def duration(_: object, __: object, prepared: Prepared) -> float:
+        return 40.0 if prepared.attempt.task & 0xFFFFFFFF == 9 and prepared.attempt.number == 1 else 1.0
+
+    taken = {}
+    for speculate in (False, True):
+        mapping = Mapping(World(1, workers=2, concurrency=1, duration=duration), monkeypatch)
+        began = mapping.world.driver.now()
+        results = mapping.map(range(10), options=Options(speculate=speculate))
+        assert list(results) == [value * value for value in range(10)]
+        taken[speculate] = mapping.world.driver.now() - began
+    assert taken[False] > 40
+    assert taken[True] < 20
 
 
 def test_the_results_before_an_error_of_the_items_are_given_first(start: Start) -> None:

@@ -180,3 +180,26 @@ def test_a_twin_that_fails_does_not_fail_a_straggler_that_may_succeed() -> None:
     assert scheduling.wake() == [twin("b", 4, 2)]
     assert scheduling.finish("b", failed(4, 2)) == [note("b", 4, 2, End.FAILED, "the task raised")]
     assert scheduling.finish("a", succeeded(4)) == [settle("a", 1, 4), finish(1)]
+
+
+def test_a_straggler_of_a_growing_stage_is_launched_again_and_forgotten() -> None:
+    scheduling = Scheduling()
+    scheduling.join("a")
+    scheduling.submit(scheduling.stage(0, growing=True, speculate=True))
+    scheduling.add(1, 4)
+    for task in (1, 2, 3):
+        scheduling.now += 1.0
+        scheduling.finish("a", succeeded(task))
+    scheduling.join("b")
+    scheduling.now = 10.0
+    assert scheduling.wake() == [twin("b", 4, 2)]
+    assert scheduling.finish("b", succeeded(4, 2)) == [
+        note("a", 4, 1, *TWIN),
+        abandon("a", (4, 1)),
+        settle("b", 1, (4, 2)),
+    ]
+    assert not scheduling.scheduler.tasks
+    assert scheduling.add(1, 1) == [launch("b", 1, 5)]
+    scheduling.finish("a", failed(4, 1))
+    scheduling.close(1)
+    assert scheduling.finish("b", succeeded(5)) == [settle("b", 1, 5), finish(1)]
