@@ -1,6 +1,7 @@
 """``bndl profile`` as a process."""
 
 import json
+import marshal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,12 +29,21 @@ def profile(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_script_is_run_and_a_report_written(tmp_path: Path) -> None:
-    done = profile(tmp_path, "script.py", "one", "--two")
+    done = profile(tmp_path, "--mode", "tracing", "script.py", "one", "--two")
     assert (done.returncode, done.stdout) == (0, "6656670000 ['one', '--two']\n"), done.stderr
     assert done.stderr.splitlines()[-1] == "bndl: wrote profile.html"
     page = (tmp_path / "profile.html").read_text()
     assert '["work","script.py:3"]' in page
     assert "map work / work" in page
+
+
+def test_it_samples_unless_told_otherwise(tmp_path: Path) -> None:
+    report = tmp_path / "out.pstats"
+    done = profile(tmp_path, "-o", report.name, "script.py")
+    assert done.returncode == 0, done.stderr
+    # Sampling counts no calls: 20 tasks of 1,000 steps would be more than 20,000.
+    calls = [counts[1] for counts in marshal.loads(report.read_bytes()).values()]  # noqa: S302 - made a line before
+    assert sum(calls) < 1000
 
 
 def test_settings_are_heeded_as_by_bndl_run(tmp_path: Path) -> None:
@@ -67,6 +77,7 @@ def test_a_script_that_fails_has_a_report_as_well(tmp_path: Path) -> None:
         (("--mode", "magic"), "--mode cannot be 'magic'; choose one of tracing, sampling."),
         (("--clock", "sun"), "--clock cannot be 'sun'; choose one of cpu, wall."),
         (("--mode", "sampling", "--clock", "wall"), "--clock cannot be 'wall' with sampling, which has the CPU clock"),
+        (("--mode", "tracing", "--native"), "--native has no meaning with tracing; sample, or leave it out."),
         (("--interval", "0"), "--interval cannot be 0.0; give seconds between two samples, more than 0."),
         (("--interval", "0.0001"), "--interval cannot be 0.0001; give 0.0005 seconds or more."),
     ],

@@ -132,7 +132,7 @@ def profile(  # noqa: PLR0913 - typer makes an option of each
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the report; the suffix is its kind.")
     ] = Path("profile.html"),
-    mode: Annotated[str, typer.Option(metavar="MODE", help="tracing, exact; sampling, quick.")] = "tracing",
+    mode: Annotated[str, typer.Option(metavar="MODE", help="sampling, quick; tracing, exact.")] = "sampling",
     clock: Annotated[str, typer.Option(metavar="CLOCK", help="Of tracing: cpu or wall.")] = "cpu",
     interval: Annotated[float, typer.Option(metavar="SECONDS", help="Of sampling: between two samples.")] = 0.01,
     native: Annotated[bool, typer.Option("--native", help="Of sampling: see functions of C as well.")] = False,
@@ -286,5 +286,7 @@ def main() -> None:
         # Not app(): that replaces sys.excepthook, which belongs to the script in ``bndl run``.
         typer.main.get_command(app)(prog_name="bndl")
     except BndlError as error:
-        typer.secho(printable(str(error)), fg=typer.colors.RED, err=True)
+        from bndl.cli.wording import in_options
+
+        typer.secho(printable(in_options(error)), fg=typer.colors.RED, err=True)
         sys.exit(1)

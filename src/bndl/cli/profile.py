@@ -52,7 +52,7 @@ def profile_script(
     """
     output = profiling.output
     try:
-        check_how(profiling.mode, profiling.clock, profiling.interval, prefix="--")
+        check_how(profiling.mode, profiling.clock, profiling.interval, native=profiling.native, prefix="--")
     except InvalidOption as error:
         _fail(error.message)
     if not output.name.endswith(SUFFIXES):

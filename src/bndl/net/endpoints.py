@@ -83,7 +83,7 @@ def check_listen(endpoints: Sequence[str], *, tls: bool, insecure_plaintext: boo
             text = (
                 f"{endpoint} can be reached from other machines, and what is sent there could be read and changed on "
                 "the way. Listen on tls/... with credentials (`bndl cluster init` makes them), or, in a network that "
-                "you trust, allow it with --insecure-plaintext (insecure_plaintext=True)."
+                "you trust, allow it with insecure_plaintext=True (--insecure-plaintext)."
             )
             raise InvalidOption(text)
 

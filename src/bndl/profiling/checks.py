@@ -1,61 +1,115 @@
-"""Checks of options."""
+"""Checks of options of profiling. ``bndl.checks`` has those of all options."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from typing import Any
 
+from bndl.checks import MOST_SECONDS, check_number, check_path, check_whole, is_a
 from bndl.errors import InvalidOption
+from bndl.reprs import safe_repr
 
-__all__ = ["check_choice", "check_count", "check_how", "check_modules", "check_named", "check_positive"]
+__all__ = [
+    "check_choice",
+    "check_count",
+    "check_file",
+    "check_how",
+    "check_modules",
+    "check_named",
+    "check_positive",
+    "check_target",
+]
 
 
 #: Looking more often would leave no time for what is looked at.
 _SHORTEST_INTERVAL = 0.0005
 
 
-def check_how(mode: str, clock: str, interval: float, prefix: str = "") -> None:
-    """Raise ``InvalidOption`` if CPU cannot be profiled like this; ``prefix`` stands before the names of options."""
-    check_choice(f"{prefix}mode", mode, ("tracing", "sampling"))
-    clocks = ("cpu", "wall") if mode == "tracing" else ("cpu",)
-    if clock == "wall" and clock not in clocks:
+def check_how(
+    mode: str, clock: str, interval: float, *, native: bool = False, prefix: str = ""
+) -> tuple[str, str, float]:
+    """Return mode, clock and interval as plain values.
+
+    Args:
+        mode: how CPU is profiled.
+        clock: which time is measured.
+        interval: seconds between two samples.
+        native: whether functions of C are seen.
+        prefix: stands before the names of options.
+
+    Raises:
+        InvalidOption: CPU cannot be profiled like this.
+    """
+    mode = check_choice(f"{prefix}mode", mode, ("tracing", "sampling"))
+    clock = check_choice(f"{prefix}clock", clock, ("cpu", "wall"))
+    if mode == "sampling" and clock == "wall":
         raise InvalidOption(
             f"{prefix}clock cannot be 'wall' with sampling, which has the CPU clock; trace, or leave it out."
         )
-    check_choice(f"{prefix}clock", clock, clocks)
-    check_positive(f"{prefix}interval", interval, "seconds between two samples")
+    if mode == "tracing" and native:
+        raise InvalidOption(f"{prefix}native has no meaning with tracing; sample, or leave it out.")
+    interval = check_positive(f"{prefix}interval", interval, "seconds between two samples")
     if interval < _SHORTEST_INTERVAL:
         raise InvalidOption(f"{prefix}interval cannot be {interval!r}; give {_SHORTEST_INTERVAL} seconds or more.")
+    return mode, clock, interval
 
 
-def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Raise ``InvalidOption`` if a value is not one of those that there are."""
+def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
+    """Return one of several words, or raise ``InvalidOption``."""
     known = list(choices)
-    if value not in known:
-        raise InvalidOption(f"{name} cannot be {value!r}; choose one of {', '.join(known)}.")
+    if not is_a(value, str) or str.__str__(value) not in known:
+        raise InvalidOption(f"{name} cannot be {safe_repr(value)}; choose one of {', '.join(known)}.")
+    return str.__str__(value)
 
 
-def check_positive(name: str, value: float, unit: str) -> None:
-    """Raise ``InvalidOption`` if a number is not greater than 0, or has no end."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InvalidOption(f"{name} cannot be {value!r}; give {unit}, more than 0.")
+def check_positive(name: str, value: object, unit: str) -> float:
+    """Return a number greater than 0 and not greater than a year has seconds, or raise ``InvalidOption``."""
+    try:
+        number = check_number(name, value)
+    except InvalidOption:
+        number = -1.0
+    if not 0 < number <= MOST_SECONDS:
+        bound = f"at most {MOST_SECONDS:,.0f}" if number > 0 else "more than 0"
+        raise InvalidOption(f"{name} cannot be {safe_repr(value)}; give {unit}, {bound}.")
+    return number
 
 
-def check_count(name: str, value: object) -> None:
-    """Raise ``InvalidOption`` if a value is neither a whole number, 0 or more, nor None, for all."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise InvalidOption(f"{name} cannot be {value!r}; give a whole number, 0 or more, or None for all.")
+def check_count(name: str, value: object) -> int | None:
+    """Return a whole number, 0 or more, or None, for all; or raise ``InvalidOption``."""
+    try:
+        return None if value is None else check_whole(name, value, least=0)
+    except InvalidOption:
+        text = f"{name} cannot be {safe_repr(value)}; give a whole number, 0 or more, or None for all."
+        raise InvalidOption(text) from None
 
 
 def check_modules(name: str, value: object) -> None:
     """Raise ``InvalidOption`` if a value is neither the name of a module or package, nor several, nor None."""
-    if value is None or isinstance(value, str):
+    if value is None or is_a(value, str):
         return
-    if not isinstance(value, Iterable) or not all(isinstance(each, str) for each in value):
-        raise InvalidOption(f"{name} cannot be {value!r}; give the name of a module or package, or several.")
+    values: Any = value
+    if not is_a(value, (list, tuple, set, frozenset)) or not all(is_a(each, str) for each in values):
+        raise InvalidOption(f"{name} cannot be {safe_repr(value)}; give the name of a module or package, or several.")
 
 
-def check_named(name: str, value: object, attribute: str) -> None:
-    """Raise ``InvalidOption`` if a value is neither a name nor of a kind that has an attribute."""
-    if not isinstance(value, str) and not hasattr(value, attribute):
-        raise InvalidOption(f"{name} cannot be {value!r}; give a {name} or its name.")
+def check_named(name: str, value: object, kind: type) -> None:
+    """Raise ``InvalidOption`` if a value is neither a name nor of a kind that has one."""
+    if not is_a(value, (str, kind)):
+        raise InvalidOption(f"{name} cannot be {safe_repr(value)}; give a {name} or its name.")
+
+
+def check_file(file: object) -> None:
+    """Raise ``InvalidOption`` if a value is neither a file that can be written to nor None."""
+    if file is None:
+        return
+    try:
+        write = getattr(file, "write", None)
+    except Exception:  # noqa: BLE001 - of the value's own
+        write = None
+    if not callable(write):
+        raise InvalidOption(f"file cannot be {safe_repr(file)}; give a file that is open for writing text.")
+
+
+def check_target(path: object) -> str:
+    """Return the path of a report that is to be written, or raise ``InvalidOption``."""
+    return check_path("path", path, "of the file to write")

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
+from bndl.checks import check_flag, is_a
 from bndl.errors import BndlError, InvalidOption, NotProfiling, ProfilerUnavailable
 from bndl.profiling import agent
 from bndl.profiling.aside import apart
@@ -19,6 +20,7 @@ from bndl.profiling.profile import Part
 from bndl.profiling.stats import COLUMNS, CpuStats, Price, count_calls
 from bndl.profiling.tracing import measure_call
 from bndl.profiling.wire import CPU, OUTSIDE, CpuAnswer, CpuOrders, Obeyed, decode_answer
+from bndl.reprs import safe_repr
 
 if TYPE_CHECKING:
     from bndl.driver.jobs import Job, Stage
@@ -70,13 +72,14 @@ class CpuProfiling:
             NotProfiling: it was started already.
             ProfilerUnavailable: no node can be profiled, because a library is missing or in use.
         """
-        check_how(mode, clock, interval)
-        check_choice("sampler", sampler, ("auto", "py-spy", "in-process"))
-        check_positive("timeout", timeout, "seconds")
+        native = check_flag("native", native)
+        mode, clock, interval = check_how(mode, clock, interval, native=native)
+        sampler = check_choice("sampler", sampler, ("auto", "py-spy", "in-process"))
+        timeout = check_positive("timeout", timeout, "seconds")
         if self._orders is not None:
             raise NotProfiling("CPU profiling is on already; stop it before it is started in another way.")
         session = self._nodes.next_session()
-        orders = CpuOrders(session, mode, clock, float(interval), native, sampler)
+        orders = CpuOrders(session, mode, clock, interval, native, sampler)
         self._nodes.ledger.begin(session)
         self._nodes.forget_lost()
         self._last = None
@@ -94,6 +97,7 @@ class CpuProfiling:
 
     def stop(self, *, timeout: float = _TIMEOUT) -> None:
         """Stop it on all nodes. The figures are kept until it is started again. Does nothing if it is not on."""
+        timeout = check_positive("timeout", timeout, "seconds")
         if self._orders is None:
             return
         self._last = apart(self._collect, running=False, timeout=timeout)
@@ -142,6 +146,8 @@ class CpuProfiling:
         Raises:
             NotProfiling: it was never started.
         """
+        running = check_flag("running", running)
+        timeout = check_positive("timeout", timeout, "seconds")
         stats = self._last if self._orders is None else apart(self._collect, running=running, timeout=timeout)
         if stats is None:
             raise NotProfiling("there are no figures yet; ctx.cpu_profiling.start() begins to collect them.")
@@ -215,9 +221,10 @@ class CpuProfiling:
             relative: whether to compare shares of the whole, for profiles of unequal size.
         """
         for name, stats in (("before", before), ("after", after)):
-            if not isinstance(stats, CpuStats):
-                raise InvalidOption(f"{name} cannot be {stats!r}; give a profile, such as get_stats returns.")
-        return CpuDiff(before, after, relative=relative)
+            if not is_a(stats, CpuStats):
+                text = f"{name} cannot be {safe_repr(stats)}; give a profile, such as get_stats returns."
+                raise InvalidOption(text)
+        return CpuDiff(before, after, relative=check_flag("relative", relative))
 
     # How
 

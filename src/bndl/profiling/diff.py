@@ -15,7 +15,9 @@ from rich.text import Text
 
 from bndl.errors import InvalidOption
 from bndl.profiling import page
+from bndl.profiling.checks import check_count, check_file, check_target
 from bndl.profiling.profile import Function
+from bndl.reprs import safe_repr
 
 if TYPE_CHECKING:
     from bndl.profiling.stats import CpuStats
@@ -100,6 +102,8 @@ class CpuDiff:
 
     def print(self, max_rows: int | None = _ROWS, *, file: IO[str] | None = None) -> None:
         """Print the functions that differ most."""
+        max_rows = check_count("max_rows", max_rows)
+        check_file(file)
         unit = "share" if self.relative else "seconds"
         lines = ["", f"{self.title}, {unit}", ""]
         lines.append(f"{'name':51}{'ncall':>10}  {'tsub':>10}  {'ttot':>10}")
@@ -115,9 +119,11 @@ class CpuDiff:
         Raises:
             InvalidOption: the path does not end in ``.html``.
         """
-        target = Path(path)
+        target = Path(check_target(path))
         if target.suffix != ".html":
-            raise InvalidOption(f"{os.fspath(path)!r} does not end in .html, which is what differences are written as.")
+            raise InvalidOption(
+                f"{safe_repr(str(target))} does not end in .html, which is what differences are written as."
+            )
         page.write_diff(self, target)
         return target
 

@@ -8,12 +8,14 @@ import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, Self
 
+from bndl.checks import check_flag, check_path, check_whole, is_a
+from bndl.driver.jobs import Job
 from bndl.errors import BndlError, InvalidOption, NotProfiling, ProfilerUnavailable
 from bndl.profiling import agent
 from bndl.profiling.capture import Capture
-from bndl.profiling.checks import check_choice, check_count, check_modules, check_named, check_positive
+from bndl.profiling.checks import check_choice, check_count, check_file, check_modules, check_named, check_positive
 from bndl.profiling.growth import Growth, StageMemory, find_growth, sum_stages
 from bndl.profiling.nodes import Nodes, why_none
 from bndl.profiling.snapshots import (
@@ -25,9 +27,7 @@ from bndl.profiling.snapshots import (
     print_top,
 )
 from bndl.profiling.wire import MEMORY, MemoryOrders, decode_heaps
-
-if TYPE_CHECKING:
-    from bndl.driver.jobs import Job
+from bndl.reprs import safe_repr
 
 __all__ = ["MemoryProfiling"]
 
@@ -59,9 +59,8 @@ class MemoryProfiling:
             NotProfiling: it was started already.
             ProfilerUnavailable: no node can be traced.
         """
-        if not isinstance(frames, int) or isinstance(frames, bool) or not 1 <= frames <= _MOST_FRAMES:
-            raise InvalidOption(f"frames cannot be {frames!r}; give a whole number from 1 to {_MOST_FRAMES}.")
-        check_positive("timeout", timeout, "seconds")
+        frames = check_whole("frames", frames, f"give a whole number from 1 to {_MOST_FRAMES}", most=_MOST_FRAMES)
+        timeout = check_positive("timeout", timeout, "seconds")
         if self._orders is not None:
             raise NotProfiling("memory profiling is on already; stop it before it is started in another way.")
         session = self._nodes.next_session()
@@ -80,6 +79,7 @@ class MemoryProfiling:
 
     def stop(self, *, timeout: float = _TIMEOUT) -> None:
         """Stop it on all nodes. What stages did to memory can be asked for until it is started again."""
+        timeout = check_positive("timeout", timeout, "seconds")
         if self._orders is None:
             return
         self._read_heaps(timeout)
@@ -152,12 +152,16 @@ class MemoryProfiling:
             InvalidOption: an option makes no sense.
             NotProfiling: it is not on.
         """
-        check_choice("group_by", group_by, ("lineno", "filename", "traceback"))
-        check_count("limit", limit)
+        group_by = check_choice("group_by", group_by, ("lineno", "filename", "traceback"))
+        limit = check_count("limit", limit)
+        per_worker = check_flag("per_worker", per_worker)
+        strip_dirs = check_flag("strip_dirs", strip_dirs)
+        check_file(file)
         check_modules("include", include)
         check_modules("exclude", exclude)
-        if compare_to is not None and not isinstance(compare_to, tracemalloc.Snapshot):
-            raise InvalidOption(f"compare_to cannot be {compare_to!r}; give a snapshot, such as take_snapshot returns.")
+        if compare_to is not None and not is_a(compare_to, tracemalloc.Snapshot):
+            text = f"compare_to cannot be {safe_repr(compare_to)}; give a snapshot, such as take_snapshot returns."
+            raise InvalidOption(text)
         layout = TopLayout(group_by, limit, include, exclude, strip_dirs)
         snapshot = self.take_snapshot()
         (print_per_node if per_worker else print_top)(snapshot, compare_to, layout, file)
@@ -177,7 +181,8 @@ class MemoryProfiling:
             InvalidOption: an option makes no sense.
         """
         if job is not None:
-            check_named("job", job, "stages")
+            check_named("job", job, Job)
+        timeout = check_positive("timeout", timeout, "seconds")
         if self._orders is not None:
             self._read_heaps(timeout)
         stages = sum_stages(self._nodes.ledger.heaps())
@@ -211,6 +216,7 @@ class MemoryProfiling:
         """
         check_modules("include", include)
         check_modules("exclude", exclude)
+        least_bytes = check_whole("least_bytes", least_bytes, "how much a line has to grow", least=0, most=1 << 60)
         return find_growth(self.stages(job), include=include, exclude=exclude, least_bytes=least_bytes)
 
     # memray
@@ -226,7 +232,8 @@ class MemoryProfiling:
             native: whether to see functions that are not written in Python.
             leaks: whether to show what was not freed, rather than what there was at the peak.
         """
-        return Capture(self._nodes, Path(folder), native=native, leaks=leaks)
+        path = Path(check_path("folder", folder, "where captures are written"))
+        return Capture(self._nodes, path, native=check_flag("native", native), leaks=check_flag("leaks", leaks))
 
     def _read_heaps(self, timeout: float) -> None:
         nodes, ledger = self._nodes, self._nodes.ledger

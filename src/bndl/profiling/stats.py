@@ -7,19 +7,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from rich.console import RenderableType
 
+from bndl.checks import check_flag, check_texts, check_whole, is_a
+from bndl.cluster.peer import Peer
+from bndl.driver.jobs import Job, Stage
+from bndl.driver.tasks import Task
 from bndl.errors import InvalidOption
 from bndl.profiling import exports, page, text
 from bndl.profiling.aside import apart
-from bndl.profiling.checks import check_choice, check_count, check_modules, check_named
+from bndl.profiling.checks import check_choice, check_count, check_file, check_modules, check_named, check_target
 from bndl.profiling.profile import Cost, Function, Part, merge
-
-if TYPE_CHECKING:
-    from bndl.driver.jobs import Job, Stage
-    from bndl.driver.tasks import Task
+from bndl.reprs import safe_repr
 
 __all__ = ["SUFFIXES", "CpuStats", "FunctionStat", "Price", "is_selected"]
 
@@ -141,24 +142,24 @@ class CpuStats:
         tests: list[Callable[[Part], bool]] = []
         title = []
         if job is not None:
-            check_named("job", job, "stages")
+            check_named("job", job, Job)
             numbers = None if isinstance(job, str) else {each.number for each in job.stages}
             name = job if isinstance(job, str) else job.name
             tests.append(lambda part: part.place.key.job == name and (not numbers or part.place.key.number in numbers))
             title.append(f"job {name}")
         if stage is not None:
-            check_named("stage", stage, "number")
+            check_named("stage", stage, Stage)
             tests.append(_test_stage(stage))
             title.append(f"stage {stage if isinstance(stage, str) else stage.name}")
         if task is not None:
-            if not isinstance(task, int) and not hasattr(task, "attempts"):
-                raise InvalidOption(f"task cannot be {task!r}; give a task or its index.")
+            if not is_a(task, Task):
+                task = _check_index(task)
             tests.append(_test_task(task))
             title.append(f"task {task if isinstance(task, int) else task.name}")
         if worker is not None:
-            workers = list(worker) if isinstance(worker, list | tuple | set | frozenset) else [worker]
+            workers = list(worker) if is_a(worker, (list, tuple, set, frozenset)) else [worker]
             for each in workers:
-                check_named("worker", each, "pid")
+                check_named("worker", each, Peer)
             nodes = [each if isinstance(each, str) else each.name for each in workers]
             tests.append(lambda part: part.place.worker in nodes)
             title.append(", ".join(nodes) if len(nodes) < _MANY else f"{len(nodes)} workers")
@@ -264,10 +265,11 @@ class CpuStats:
         file: IO[str] | None = None,
     ) -> None:
         """Print a table. See ``CpuProfiling.print_stats``."""
-        check_count("max_rows", max_rows)
-        columns = (columns,) if isinstance(columns, str) else columns
-        for column in columns:
-            check_choice("columns", column, COLUMNS)
+        max_rows = check_count("max_rows", max_rows)
+        per_worker = check_flag("per_worker", per_worker)
+        strip_dirs = check_flag("strip_dirs", strip_dirs)
+        check_file(file)
+        columns = [check_choice("columns", column, COLUMNS) for column in check_texts("columns", columns)]
         layout = text.Layout(max_rows, sort_by, sort_dir, tuple(columns), strip_dirs)
         tables = self.split("worker") if per_worker else {"": self}
         for name, stats in tables.items():
@@ -281,12 +283,14 @@ class CpuStats:
         Raises:
             InvalidOption: there is no report of this kind.
         """
-        target = Path(path)
+        target = Path(check_target(path))
         for suffix, write in _WRITERS.items():
             if target.name.endswith(suffix):
                 write(self, target)
                 return target
-        raise InvalidOption(f"{os.fspath(path)!r} does not end in one of {', '.join(_WRITERS)}; name it like that.")
+        raise InvalidOption(
+            f"{safe_repr(str(target))} does not end in one of {', '.join(_WRITERS)}; name it like that."
+        )
 
     def __rich__(self) -> RenderableType:
         return text.make_table(self)
@@ -345,6 +349,13 @@ _SPLITS: Mapping[str, Callable[[Part], str]] = {
     "task": _task_name,
     "worker": lambda part: part.place.worker,
 }
+
+
+def _check_index(task: object) -> int:
+    try:
+        return check_whole("task", task, least=0)
+    except InvalidOption:
+        raise InvalidOption(f"task cannot be {safe_repr(task)}; give a task or its index.") from None
 
 
 def _test_stage(stage: Stage | str) -> Callable[[Part], bool]:
