@@ -155,6 +155,20 @@ def test_an_idle_worker_is_known_by_its_last_task(ctx: bndl.Context) -> None:
     assert "It was executing nothing." in str(certificate)
 
 
+@pytest.mark.parametrize("task", [None, 60.0], ids=["idle", "busy"])
+def test_an_interrupt_from_outside_ends_a_worker_without_a_traceback(
+    ctx: bndl.Context, task: float | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (worker,) = ctx.workers
+    if task is not None:
+        ctx.submit(time.sleep, task)
+    os.killpg(worker.pid, signal.SIGINT)
+    certificate = find_certificate(ctx, worker.name)
+    assert certificate.signal == "SIGINT"
+    assert certificate.last_lines == ()
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def find_certificate(ctx: bndl.Context, name: str) -> DeathCertificate:
     """The certificate of a worker, when there is one."""
     deadline = time.monotonic() + 30

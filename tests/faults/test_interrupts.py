@@ -81,6 +81,7 @@ class Mill:
         self.border = Border(
             lambda prepared, exception: raise_in(prepared.thread, exception),
             lambda prepared: withdraw_from(prepared.thread),
+            lambda _: None,
         )
         watchdog = Watchdog(NoTimer(), now)
         self.interrupter = Interrupter(self.loop, self.border, watchdog, GRACE, self.give_up, shared=True)

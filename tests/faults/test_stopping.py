@@ -6,10 +6,16 @@ task in another slot of the same worker has its result all the same.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
+import queue
 import re
+import select
+import socket
+import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -115,6 +121,61 @@ def wait_for_lock(marker: str) -> None:
     lock.acquire(timeout=60)
 
 
+def wait_for_queue(marker: str) -> None:
+    begin(marker)
+    queue.Queue[int]().get(timeout=60)
+
+
+def wait_for_condition(marker: str) -> None:
+    begin(marker)
+    with (condition := threading.Condition()):
+        condition.wait(60)
+
+
+def wait_for_thread(marker: str) -> None:
+    thread = threading.Thread(target=time.sleep, args=(60,), daemon=True)
+    thread.start()
+    begin(marker)
+    thread.join(60)
+
+
+def wait_for_future(marker: str) -> None:
+    begin(marker)
+    Future[int]().result(timeout=60)
+
+
+def wait_for_data(marker: str) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        begin(marker)
+        one.recv(1)
+
+
+def wait_for_any(marker: str) -> None:
+    begin(marker)
+    select.select([], [], [], 60)
+
+
+def wait_for_process(marker: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        begin(marker)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+
+
+def wait_in_asyncio(marker: str) -> None:
+    begin(marker)
+    asyncio.run(asyncio.sleep(60))
+
+
+def query(marker: str) -> None:
+    begin(marker)
+    endless = "WITH RECURSIVE endless(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM endless) SELECT max(x) FROM endless"
+    sqlite3.connect(":memory:").execute(endless).fetchall()
+
+
 def match(marker: str) -> None:
     begin(marker)
     re.match(r"(a+)+$", "a" * 60 + "b")
@@ -126,8 +187,8 @@ def raise_to_a_power(marker: str) -> None:
 
 
 #: Tasks that end by themselves or by an exception, that end with their process, and that hold the interpreter's lock.
-POLITE = [ask, loop, catch_exceptions, clean_up, finalize, write, log]
-STUBBORN = [catch_everything, sleep, wait_for_lock]
+POLITE = [ask, loop, catch_exceptions, clean_up, finalize, write, log, sleep, wait_for_lock]
+STUBBORN = [catch_everything, query]
 LOCKED = [match, raise_to_a_power]
 
 
@@ -220,7 +281,7 @@ def await_confirmation(job: bndl.Job) -> float:
     return time.monotonic() - begun
 
 
-@cases([*POLITE, *STUBBORN, *LOCKED], [ask, loop, catch_everything, sleep, match])
+@cases([*POLITE, *STUBBORN, *LOCKED], [ask, loop, catch_everything, query, match])
 def test_a_task_is_cancelled(beside: Beside, function: Callable[[str], object]) -> None:
     job, running = beside.start(function)
     job.cancel()
@@ -239,7 +300,7 @@ def test_a_task_is_cancelled(beside: Beside, function: Callable[[str], object]) 
     beside.check(survives=function in POLITE)
 
 
-@cases([ask, loop, write, catch_everything, sleep, match, raise_to_a_power], [loop, sleep, match])
+@cases([ask, loop, write, catch_everything, sleep, query, match, raise_to_a_power], [loop, query, match])
 def test_a_task_runs_out_of_time(beside: Beside, function: Callable[[str], object]) -> None:
     begun = time.monotonic()
     job, running = beside.start(function, timeout=0.5)
@@ -257,12 +318,73 @@ def test_a_task_runs_out_of_time(beside: Beside, function: Callable[[str], objec
     beside.check(survives=function in POLITE)
 
 
-def test_what_is_out_of_time_is_not_tried_again_on_a_worker_that_ends() -> None:
+def test_calls_that_wait_are_ended_and_the_process_is_not(tmp_path: Path) -> None:
+    waits = (
+        sleep,
+        wait_for_lock,
+        wait_for_queue,
+        wait_for_condition,
+        wait_for_thread,
+        wait_for_future,
+        wait_for_data,
+        wait_for_any,
+        wait_for_process,
+        wait_in_asyncio,
+    )
+    with bndl.connect(workers=1, progress=False, config=bndl.Config(cancel_grace=0.1)) as own:
+        own.await_workers(1)
+        for wait in waits:
+            with pytest.raises(TaskFailed) as raised:
+                list(own.map(wait, [str(tmp_path / wait.__name__)], timeout=0.2))
+            assert isinstance(raised.value.__cause__, TaskTimeout), wait
+            assert f"in {wait.__name__}" in str(raised.value)
+            assert "_wake" not in str(raised.value), "how it was ended is nothing for users"
+        assert own.submit(os.getpid).result(TIMEOUT) == own.workers[0].pid
+        assert {attempt.worker for attempt in raised.value.attempts} == {own.workers[0].name}
+
+
+def meet(folder: str) -> None:
+    """Sleep in both slots of a worker at the same time."""
+    begin(f"{folder}/{os.getpid()}.{threading.get_ident()}")
+    while len(list(Path(folder).iterdir())) < 2:
+        time.sleep(0.005)
+    time.sleep(60)
+
+
+def test_each_task_that_does_not_end_is_named_and_takes_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = bndl.Config(cancel_grace=0.1)
+    with bndl.connect(workers=1, concurrency=2, progress=False, config=config) as own:
+        own.await_workers(1)
+        name = own.workers[0].name
+        caplog.clear()
+        capfd.readouterr()
+        job = bndl.Job("late", timeout=0.5, max_failures=2)
+        stage = job.stage(meet, [str(tmp_path)] * 2, name="meet")
+        own.run(job)
+        errors = [task.error for task in stage.tasks]
+        for index, error in enumerate(errors):
+            assert f"meet[{index}] took longer than its timeout of 0.5 s" in str(error), errors
+        deadline = time.monotonic() + TIMEOUT
+        while not (lines := [record.getMessage() for record in caplog.records if name in record.getMessage()]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert list(own.map(abs, [-1])) == [1]
+    (line,) = lines
+    assert re.fullmatch(
+        rf"{re.escape(name)} ended: bndl ended it: meet\[[01]\] of job 'late' did not end after its timeout of 0.5 s",
+        line,
+    )
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_out_of_time_is_not_tried_again_on_a_worker_that_ends(tmp_path: Path) -> None:
     config = bndl.Config(cancel_grace=0.1)
     with bndl.connect(workers=1, progress=False, config=config) as own:
         own.await_workers(1)
         job = bndl.Job("late", retry=bndl.Retry(attempts=3, on=TimeoutError), timeout=0.2)
-        job.stage(time.sleep, [30])
+        job.stage(query, [str(tmp_path / "query")])
         with pytest.raises(TaskFailed) as raised:
             own.run(job)
     assert [attempt.outcome for attempt in raised.value.attempts] == ["failed"] * 3

@@ -55,11 +55,13 @@ class Bench:
         self.now = self.time.now
         #: Exceptions that were given to a thread and have not come up.
         self.pending: dict[Prepared, type[TaskInterrupted]] = {}
+        #: Attempts whose thread was woken, once for each time.
+        self.wakes: list[Prepared] = []
         self.sent: list[Message] = []
         self.stuck: list[Prepared] = []
         self.bomb = Bomb(self.now)
         self.watchdog = Watchdog(self.bomb, self.now)
-        self.border = Border(self.pending.__setitem__, self.withdraw)
+        self.border = Border(self.pending.__setitem__, self.withdraw, self.wakes.append)
         self.loop = NodeLoop(self.time)
         self.interrupter = Interrupter(self.loop, self.border, self.watchdog, GRACE, self.stuck.extend, shared=shared)
         self.store = Store(1 << 20)

@@ -35,6 +35,33 @@ def test_an_attempt_inside_is_interrupted_at_once() -> None:
     assert bench.pending == {prepared: why.exception}
 
 
+def test_an_attempt_is_woken_as_long_as_the_exception_has_not_come_up() -> None:
+    bench = Bench()
+    prepared = bench.prepare()
+    bench.border.enter(prepared)
+    why = stop(prepared)
+    bench.border.interrupt(prepared, why)
+    assert bench.border.wake(prepared, why)
+    assert bench.wakes == [prepared] * 2
+    with pytest.raises(TaskInterrupted):
+        raise why.exception
+    assert not bench.border.wake(prepared, why)
+    assert bench.wakes == [prepared] * 2
+
+
+def test_code_of_bndl_is_not_woken() -> None:
+    bench = Bench()
+    prepared = bench.prepare()
+    bench.border.enter(prepared)
+    assert bench.border.shield(prepared)
+    why = stop(prepared)
+    bench.border.interrupt(prepared, why)
+    assert bench.border.wake(prepared, why)
+    bench.border.leave(prepared)
+    assert not bench.border.wake(prepared, why)
+    assert bench.wakes == []
+
+
 def test_what_has_not_come_up_is_withdrawn_at_the_border() -> None:
     bench = Bench()
     prepared = bench.prepare()

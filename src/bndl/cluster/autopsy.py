@@ -7,8 +7,8 @@ import re
 import signal
 from collections.abc import Collection, Sequence
 
-from bndl.execute.blackbox import MACHINERY
-from bndl.execute.parts import ENDS_BECAUSE, EXIT_STUCK
+from bndl.execute.blackbox import ENDS_BECAUSE, MACHINERY
+from bndl.execute.parts import EXIT_STUCK
 from bndl.execute.watchdog import EXIT_HELD
 
 __all__ = ["FAULTS", "describe_exit", "find_fatal", "find_own_reason", "pick_stacks", "signal_name"]
@@ -36,20 +36,19 @@ def describe_exit(code: int) -> str:
     return f"its process was ended by {name}" if name else f"its process ended with exit code {code}"
 
 
-def find_own_reason(code: int, lines: Sequence[str], *, dumped: bool) -> str:
-    """Why a process ended itself because of a task; empty if it did not.
+def find_own_reason(code: int, dump: str) -> tuple[str, str]:
+    """Why a process ended itself because of a task, and where that was; empty if it did not, or if it does not say.
 
     Args:
         code: its exit code.
-        lines: the last lines it wrote.
-        dumped: whether it left stacks.
+        dump: what it left in its black box.
     """
     if code == EXIT_STUCK:
-        said = [line.removeprefix(ENDS_BECAUSE) for line in lines if line.startswith(ENDS_BECAUSE)]
-        return said[-1] if said else ""
-    if code == EXIT_HELD and dumped:
-        return "a task did not end after it was cancelled or out of time, and it held the interpreter's lock"
-    return ""
+        reason, _, where = dump.rpartition(ENDS_BECAUSE)[2].partition("\n")
+        return (reason, where.rstrip()) if ENDS_BECAUSE in dump else ("", "")
+    if code == EXIT_HELD and dump:
+        return "a task did not end after it was cancelled or out of time, and it held the interpreter's lock", ""
+    return "", ""
 
 
 def find_fatal(lines: Sequence[str]) -> tuple[list[str], str]:

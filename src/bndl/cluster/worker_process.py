@@ -192,8 +192,10 @@ class WorkerProcess:
         assert code is not None  # noqa: S101 - who asks before is wrong
         name = autopsy.signal_name(code)
         ended_by = self._ended_by if -code in {signal.SIGKILL, STACK_SIGNAL} else ""  # it may have been quicker
-        ended_by = ended_by or autopsy.find_own_reason(code, self._lines, dumped=self._box.dump_size > 0)
+        own_reason, where = autopsy.find_own_reason(code, self._box.read_dump())
+        ended_by = ended_by or own_reason
         lines, stack = self._find_words(name, asked=bool(ended_by))
+        stack = where or stack
         oom = "no evidence: it was not ended by SIGKILL"
         if not self._is_told:
             reason = "its process ended, and its exit code went to another part of this program that waits for children"

@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from bndl.execute.slots import Prepared
     from bndl.net.messages import Define
 
-__all__ = ["MACHINERY", "STACK_SIGNAL", "BlackBox", "BlackBoxReader"]
+__all__ = ["ENDS_BECAUSE", "MACHINERY", "STACK_SIGNAL", "BlackBox", "BlackBoxReader"]
 
 T = TypeVar("T")
 
 #: A process with a black box writes its stacks into it at this signal. None where there is no signal to spare.
 STACK_SIGNAL: int | None = getattr(signal, "SIGRTMAX", None)
+
+#: A worker that ends because of a task writes this and the reason, on one line. Where the task was follows.
+ENDS_BECAUSE = "This worker's process ends, because "
 
 #: In the stack of a slot: this frame and those further out are the same for all tasks.
 MACHINERY = " in _call_task"
@@ -111,6 +114,11 @@ class BlackBox:
         faulthandler.enable(self.fd, all_threads=True)
         if STACK_SIGNAL is not None:
             faulthandler.register(STACK_SIGNAL, self.fd, all_threads=True, chain=False)
+
+    def write(self, text: str) -> None:
+        """Write behind the stacks."""
+        with contextlib.suppress(OSError):
+            os.write(self.fd, text.encode(errors="replace")[:_LONGEST_DUMP])
 
     def recording(self, execute: Callable[[Prepared], T]) -> Callable[[Prepared], T]:
         """``execute``, but what the calling thread executes is noted meanwhile."""

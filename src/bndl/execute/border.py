@@ -87,13 +87,18 @@ class Border:
     Args:
         send: has an exception raised in the thread of an attempt.
         withdraw: takes back the exception that was sent to it and has not come up.
+        wake: ends a call in which that thread waits, so that the exception that was sent to it comes up.
     """
 
     def __init__(
-        self, send: Callable[[Prepared, type[TaskInterrupted]], None], withdraw: Callable[[Prepared], None]
+        self,
+        send: Callable[[Prepared, type[TaskInterrupted]], None],
+        withdraw: Callable[[Prepared], None],
+        wake: Callable[[Prepared], None],
     ) -> None:
         self._send = send
         self._withdraw = withdraw
+        self._wake = wake
         #: Held while an exception is sent or withdrawn.
         self._lock = Lock()
 
@@ -153,6 +158,19 @@ class Border:
             if prepared.phase == INSIDE:
                 stop.sent = True
                 self._send(prepared, stop.exception)
+                self._wake(prepared)
+
+    def wake(self, prepared: Prepared, stop: Stop) -> bool:
+        """End the call in which the attempt waits, if the exception did not come up yet. Returns whether it did not.
+
+        The attempt may have begun to wait just after it was woken the last time.
+        """
+        with self._lock:
+            if stop.delivered or prepared.phase == LEFT:
+                return False
+            if stop.sent and prepared.phase == INSIDE:
+                self._wake(prepared)
+            return True
 
     def repeat(self, prepared: Prepared, stop: Stop) -> None:
         """Raise the exception of ``stop`` once more: it came up where it went nowhere."""

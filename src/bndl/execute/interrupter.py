@@ -3,7 +3,7 @@
 ::
 
     abandoned, or out of time --> told: check_cancelled() raises
-        cancel_grace later    --> interrupted: TaskInterrupted comes up in its thread
+        cancel_grace later    --> interrupted: TaskInterrupted comes up in its thread, which is woken if it waits
         cancel_grace later    --> given up: the process ends
     at any time               --> over
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bndl.errors import TaskCancelled, TaskTimeout
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from bndl.execute.slots import Prepared
 
 __all__ = ["Interrupter"]
+
+#: Seconds until an attempt that was interrupted is woken again; twice as many for each further time.
+_WAKE_AGAIN = 0.01
 
 
 class Interrupter:
@@ -128,6 +132,10 @@ class Interrupter:
             if prepared in self._due and prepared.stop is not None:
                 self._border.repeat(prepared, prepared.stop)
 
+    def _wake(self, prepared: Prepared, stop: Stop, delay: float) -> None:
+        if prepared in self._due and not self._is_over and self._border.wake(prepared, stop):
+            self._loop.call_later(2 * delay, partial(self._wake, prepared, stop, 2 * delay))
+
     def _look(self) -> None:
         """Take the steps that are due."""
         stuck = []
@@ -141,6 +149,7 @@ class Interrupter:
                     prepared.stop = Stop(_timeout_error(prepared))
                 elif not stop.is_due:
                     self._border.interrupt(prepared, stop)
+                    self._loop.call_later(_WAKE_AGAIN, partial(self._wake, prepared, stop, _WAKE_AGAIN))
                 elif self._border.give_up(prepared, stop):
                     stuck.append(prepared)
             self._keep_watch()

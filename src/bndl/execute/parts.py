@@ -9,18 +9,18 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from bndl.errors import TaskInterrupted
-from bndl.execute.blackbox import BlackBox
+from bndl.execute.blackbox import ENDS_BECAUSE, BlackBox
 from bndl.execute.capture import Capture
 from bndl.execute.current import running
-from bndl.execute.raising import raise_in, withdraw_from
+from bndl.execute.raising import catch_wakes, raise_in, wake, withdraw_from
 from bndl.execute.slots import Prepared, ThreadSlots
 from bndl.execute.watchdog import FaultTimer
 from bndl.loop import ThreadLoop
 
-__all__ = ["ENDS_BECAUSE", "EXIT_STUCK", "ThreadParts"]
+__all__ = ["EXIT_STUCK", "ThreadParts"]
 
 T = TypeVar("T")
 
@@ -28,9 +28,6 @@ logger = logging.getLogger(__name__)
 
 #: The exit code of a process that ended itself because an attempt did not end.
 EXIT_STUCK = 70
-#: What it writes before it does, on a line that the reason follows on.
-ENDS_BECAUSE = "This worker's process ends, because "
-
 #: Seconds that it takes to hand what was sent to the network. A process that is killed at once has not sent it.
 _TURN = 0.0002
 #: For how many seconds the process of a worker whose loop crashed waits for the log.
@@ -59,6 +56,7 @@ class ThreadParts:
         self._capture = capture
         self._box = box
         self._stop_timeout = stop_timeout
+        self._slots: ThreadSlots
 
     def start(self) -> None:
         """Start the loops."""
@@ -68,10 +66,16 @@ class ThreadParts:
     def make_slots(
         self, count: int, begin: Callable[[Prepared], None], execute: Callable[[Prepared], None]
     ) -> ThreadSlots:
-        """Room for ``count`` tasks."""
-        slots = ThreadSlots(count, begin, execute, _crash)
-        slots.start()
-        return slots
+        """Room for ``count`` tasks. One of the slots is the thread that calls ``run_slot``."""
+        self._slots = ThreadSlots(count, begin, execute, _crash, is_one_here=True)
+        self._slots.start()
+        return self._slots
+
+    def run_slot(self) -> NoReturn:
+        """Execute tasks in the main thread, where calls that wait can be ended by a signal."""
+        catch_wakes()
+        self._slots.run()
+        os._exit(1)  # it crashed, and the process is ending already
 
     def recording(self, execute: Callable[[Prepared], T]) -> Callable[[Prepared], T]:
         """``execute``, but it is noted in the black box what is executing."""
@@ -84,6 +88,10 @@ class ThreadParts:
     def withdraw(self, prepared: Prepared) -> None:
         """Take back the exception that has not come up in the thread of an attempt yet."""
         withdraw_from(prepared.thread)
+
+    def wake(self, prepared: Prepared) -> None:
+        """End a call in which the thread of an attempt waits, if that is the main thread."""
+        wake(prepared.thread)
 
     def watch_missed(self, on_missed: Callable[[Prepared], None]) -> None:
         """Tell of exceptions that came up in finalizers and callbacks of C, which the interpreter prints and drops."""
@@ -105,7 +113,11 @@ class ThreadParts:
     def end(self, reason: str, where: str) -> None:
         """End the process, in order if that is possible, and soon in any case."""
         self.timer.start(self._stop_timeout)
-        self._capture.write_through(f"{ENDS_BECAUSE}{reason}\n{where}\n")
+        last_words = f"{ENDS_BECAUSE}{reason}\n{where}\n"
+        if self._box is None:
+            self._capture.write_through(last_words)
+        else:  # for the certificate: what is written to standard error everybody has to read
+            self._box.write(last_words)
         self.close()
         os._exit(EXIT_STUCK)
 

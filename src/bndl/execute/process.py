@@ -45,8 +45,11 @@ __all__ = ["BOOT", "DRAIN", "WorkerSettings", "compare_views", "main"]
 
 logger = logging.getLogger(__name__)
 
-#: The program of the process. The first line is read without a buffer, so that what follows it is left to ``main``.
+#: The program of the process. SIGINT ends it like SIGTERM does, and not with a traceback of ours. The first line of
+#: input is read without a buffer, so that what follows it is left to ``main``.
 BOOT = """\
+import _signal
+_signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 import json, sys
 with open(0, "rb", 0, closefd=False) as lines:
     line = lines.readline()
@@ -194,14 +197,24 @@ def main() -> None:
     worker.peers.start()
     if settings.config.memory_limit and not limit_memory(settings.config.memory_limit):
         logger.warning("the memory of a worker cannot be limited on this system, so memory_limit has no effect")
-    if settings.is_shared:
-        # Who stops a service often tells all of its processes. Only the one that started us knows what to do. Not
-        # SIG_IGN, which the processes that tasks start would inherit.
-        signal.signal(signal.SIGTERM, lambda *_: None)
-    _wait_for_end(lifeline, worker)
-    # Tasks that are still running must not keep the process from ending.
-    watchdog = threading.Timer(capped(settings.config.stop_timeout), os._exit, (1,))
-    watchdog.daemon = True
-    watchdog.start()
-    fabric.close()
-    leave(0)  # slots may still run, and a thread that the interpreter ends in native code aborts the process
+    # Who stops a service often tells all of its processes. Only the one that started us knows what to do. Not SIG_IGN,
+    # which the processes that tasks start would inherit.
+    for number in (signal.SIGINT, signal.SIGTERM) if settings.is_shared else ():
+        signal.signal(number, lambda *_: None)
+    args = (lifeline, worker, fabric, settings.config.stop_timeout)
+    threading.Thread(target=_end_in_time, args=args, name="bndl-lifeline", daemon=True).start()
+    parts.run_slot()
+
+
+def _end_in_time(lifeline: int, worker: Worker, fabric: ZenohFabric, timeout: float) -> None:
+    """Wait for the order to end, and end the process, whatever its tasks are doing."""
+    try:
+        _wait_for_end(lifeline, worker)
+        # Tasks that are still running must not keep the process from ending.
+        watchdog = threading.Timer(capped(timeout), os._exit, (1,))
+        watchdog.daemon = True
+        watchdog.start()
+        fabric.close()
+        leave(0)  # tasks may still run, and a thread that the interpreter ends in native code aborts the process
+    finally:
+        os._exit(1)

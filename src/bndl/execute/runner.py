@@ -15,6 +15,7 @@ from bndl.execute.border import Border, Stop
 from bndl.execute.current import current
 from bndl.execute.interrupter import Interrupter
 from bndl.execute.payloads import Packer, unpack
+from bndl.execute.raising import without_wake
 from bndl.execute.refs import NO_RESULT, provided
 from bndl.execute.slots import Prepared
 from bndl.execute.store import Store
@@ -129,7 +130,7 @@ class Runner:
                 return FAILED, self._describe(prepared, error, 2), None
             if not isinstance(stop.error, TaskTimeout):
                 return ABANDONED, b"", stop
-            late = stop.error.with_traceback(error.__traceback__)
+            late = stop.error.with_traceback(without_wake(error.__traceback__))
             late.__context__ = None if isinstance(error, TaskInterrupted | TaskTimeout) else error
             return FAILED, failures.describe(late, 2), stop
 

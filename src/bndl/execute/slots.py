@@ -112,6 +112,7 @@ class ThreadSlots:
         begin: is told of each attempt before it is executed.
         execute: executes one attempt.
         on_crash: called in the thread if one of the two raises, which is a bug: no more attempts are taken then.
+        is_one_here: whether one of them is the thread that calls ``run``.
     """
 
     def __init__(
@@ -120,6 +121,8 @@ class ThreadSlots:
         begin: Callable[[Prepared], None],
         execute: Callable[[Prepared], None],
         on_crash: Callable[[BaseException], None],
+        *,
+        is_one_here: bool = False,
     ) -> None:
         self._begin = begin
         self._execute = execute
@@ -127,7 +130,8 @@ class ThreadSlots:
         self._queue: deque[Prepared] = deque()
         self._filled = threading.Condition()
         self._threads = [
-            threading.Thread(target=self._work, name=f"bndl-slot-{index}", daemon=True) for index in range(count)
+            threading.Thread(target=self.run, name=f"bndl-slot-{index}", daemon=True)
+            for index in range(int(is_one_here), count)
         ]
 
     def start(self) -> None:
@@ -160,7 +164,8 @@ class ThreadSlots:
         """Whether nothing is queued."""
         return not self._queue
 
-    def _work(self) -> None:
+    def run(self) -> None:
+        """Execute attempts in the calling thread. Returns after a crash only."""
         queue = self._queue
         thread = threading.get_ident()
         while True:

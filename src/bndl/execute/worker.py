@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 _LOOK = 0.2
 #: For how many turns of the network a worker that ends itself waits for its drivers to take what is in line for them.
 _TURNS = 1000
+#: How many tasks that do not end are named in the line that a worker ends with.
+_NAMED = 3
 
 
 class Worker:
@@ -91,7 +93,7 @@ class Worker:
         )
         self._limit = Limit(parts.loop.now)
         self._trimmer = Trimmer(parts.bulk_loop)
-        self._border = Border(parts.interrupt, parts.withdraw)
+        self._border = Border(parts.interrupt, parts.withdraw, parts.wake)
         watchdog = Watchdog(parts.timer, parts.loop.now)
         self._interrupter = Interrupter(
             parts.watch_loop, self._border, watchdog, config.cancel_grace, self._give_up, shared=info.concurrency > 1
@@ -373,4 +375,5 @@ class Worker:
             if not self.peers.is_waiting(self._tenancies):
                 break
             self._parts.pause()
-        self._parts.end(", and ".join(reasons), "\n".join(places))
+        more = f", and {len(reasons) - _NAMED} more did not" if len(reasons) > _NAMED else ""
+        self._parts.end(", and ".join(reasons[:_NAMED]) + more, "\n".join(places))

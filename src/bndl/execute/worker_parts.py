@@ -46,6 +46,9 @@ class WorkerParts(Protocol):
     def withdraw(self, prepared: Prepared) -> None:
         """Take back the exception that has not come up in an attempt yet."""
 
+    def wake(self, prepared: Prepared) -> None:
+        """End a call in which an attempt waits, so that the exception comes up; as far as that is possible."""
+
     def watch_missed(self, on_missed: Callable[[Prepared], None]) -> None:
         """Tell of attempts in which an exception came up where it went nowhere."""
 

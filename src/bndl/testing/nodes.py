@@ -206,6 +206,9 @@ class VirtualParts:
     def withdraw(self, _: Prepared) -> None:
         """Nothing: an interruption is never late here."""
 
+    def wake(self, _: Prepared) -> None:
+        """Nothing: an attempt never waits here."""
+
     def watch_missed(self, _: Callable[[Prepared], None]) -> None:
         """Nothing: an interruption is never missed here."""
 
