@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 import bndl
 from bndl.cli import main, run
 from bndl.cli.main import app
-from bndl.context import progress
 from bndl.driver.execution import StageRun
 from bndl.driver.report import JobReport, StageCounters
 from bndl.driver.voices import Voices
@@ -107,11 +106,6 @@ def test_in_what_a_prompt_shows() -> None:
     stage = job.stage(abs, [1], name=name)
     for each in (job, stage, stage.tasks[0], bndl.Task(abs, 1).options(name=name)):
         assert repr(each).isprintable()
-
-
-def test_in_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(progress.watch_results(iter([1]), "[/bold] :smile:", 1)) == [1]
-    assert "[/bold] :smile:" in capsys.readouterr().err
 
 
 class TestLog:

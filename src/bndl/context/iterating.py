@@ -6,6 +6,7 @@ import threading
 from collections.abc import Generator, Iterator
 from typing import Generic, TypeVar
 
+from bndl.context.progress import Bars
 from bndl.driver.execution import Execution
 from bndl.errors import UserError
 
@@ -24,9 +25,13 @@ class Iteration(Iterator[R], Generic[R]):
         execution: is stopped and let go of at the end, however that comes.
         results: what it brings.
         reason: why it is stopped if that is before its own end.
+        bars: show how far it is, if they are wanted.
     """
 
-    def __init__(self, execution: Execution, results: Generator[R, None, None], reason: str) -> None:
+    def __init__(
+        self, execution: Execution, results: Generator[R, None, None], reason: str, bars: Bars | None = None
+    ) -> None:
+        self._bars = bars
         self._execution: Execution | None = execution
         self._reason = reason
         self._results = results
@@ -68,6 +73,8 @@ class Iteration(Iterator[R], Generic[R]):
 
     def _let_go(self) -> None:
         """May be called by a finalizer, anywhere: so it only posts."""
+        if self._bars is not None:
+            self._bars.is_over = True
         execution = self._execution
         if execution is not None:
             if not execution.over.is_set():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from bndl.context import progress
 from bndl.context.iterating import Iteration
 from bndl.context.waiting import Ended, Mailbox
 from bndl.driver.driver import Driver
-from bndl.driver.execution import Execution
 from bndl.driver.preparing import prepare
 from bndl.schedule.instructions import TaskOutcome
 
@@ -28,12 +28,13 @@ def execute(driver: Driver, job: Job, *, ordered: bool, show_progress: bool) -> 
     driver.submit(execution, spec)
     tasks = _in_order(job, mailbox) if ordered else _as_done(mailbox)
     if show_progress:
-        tasks = _watched(execution, tasks)
-    return Iteration(execution, tasks, "its results are not taken any more")
+        mailbox.bars = progress.watch_execution(execution)
+        tasks = _closing(mailbox.bars, tasks)
+    return Iteration(execution, tasks, "its results are not taken any more", mailbox.bars)
 
 
-def _watched(execution: Execution, tasks: Iterator[Task]) -> Generator[Task, None, None]:
-    with progress.watch_execution(execution):
+def _closing(bars: progress.Bars, tasks: Iterator[Task]) -> Generator[Task, None, None]:
+    with closing(bars):
         yield from tasks
 
 

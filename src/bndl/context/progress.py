@@ -1,93 +1,251 @@
-"""A bar for each stage while it runs."""
+"""A bar for each stage while it runs: on a terminal, in a notebook, or as lines of text where there is neither."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+import contextlib
+import io
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from html import escape
 from operator import length_hint
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 from bndl.driver.execution import Execution
+from bndl.driver.screen import INTERVAL, Screen, find_screen
+from bndl.printable import printable_line
 
-__all__ = ["count_items", "is_wanted", "watch_execution", "watch_results"]
+__all__ = ["Bars", "Watch", "count_items", "is_wanted", "watch_execution"]
 
 R = TypeVar("R")
 
-#: Seconds between two looks at how far it is.
-_INTERVAL = 0.1
+#: Seconds between two lines where there is neither a terminal nor a notebook.
+_LINES_INTERVAL = 10.0
+#: Seconds until a notebook shows anything.
+_FIRST = 0.2
 
 
 def is_wanted(choice: bool | None) -> bool:  # noqa: FBT001 - the value of the option of connect()
     """Whether to show bars: as chosen, or if standard error is a terminal or a notebook."""
     if choice is not None:
         return choice
-    console = Console(stderr=True)
-    return console.is_terminal or console.is_jupyter
+    return _find_notebook() is not None or find_screen() is not None
 
 
-def _make_bars() -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),  # what looks like markup is part of the user's name
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-        console=Console(stderr=True),
-        transient=False,
-    )
+class Bars(Protocol):
+    """The bars of one execution, as they are shown somewhere.
+
+    Attributes:
+        is_over: whether nobody takes results any more. May be set by a finalizer, in any thread.
+    """
+
+    is_over: bool
+
+    def waiting(self) -> AbstractContextManager[Callable[[], None]]:
+        """The program waits for results in here, and calls what is given each ``INTERVAL``."""
+
+    def close(self) -> None:
+        """There is nothing more to show."""
 
 
-class _Bars:
-    """The bars of one execution, drawn by a thread of their own."""
+class _Figures:
+    """How far an execution is.
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-        self._progress = _make_bars()
-        self._bars: dict[str, TaskID] = {}
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="bndl-progress", daemon=True)
+    Args:
+        update: sets how far it is.
+    """
 
-    def start(self) -> None:
-        """Begin to draw."""
-        self._progress.start()
-        self._thread.start()
+    def __init__(self, update: Callable[[_Figures], None]) -> None:
+        self._update = update
+        self.progress = Progress(
+            SpinnerColumn(),
+            # Nothing in a user's name is markup.
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _Pace(),
+            TextColumn("{task.fields[note]}", markup=False),
+            auto_refresh=False,
+        )
+        self._tasks: dict[str, Any] = {}
 
-    def stop(self) -> None:
-        """Draw a last time."""
-        self._done.set()
-        self._thread.join(5.0)
-        self._draw()
-        self._progress.stop()
+    def set(self, name: str, done: int, total: int | None, note: str = "") -> None:
+        """How far a stage is."""
+        if name not in self._tasks:
+            self._tasks[name] = self.progress.add_task(printable_line(name), total=total, note=note)
+        self.progress.update(self._tasks[name], completed=done, total=total, note=note)
 
-    def _run(self) -> None:
-        while not self._done.wait(_INTERVAL):
-            self._draw()
-
-    def _draw(self) -> None:
-        for stage in self._execution.report().stages:
-            if stage.name not in self._bars:
-                if not stage.attempts:
-                    continue
-                self._bars[stage.name] = self._progress.add_task(stage.name, total=stage.tasks, note="")
-            notes = [f"{count} {what}" for what, count in (("failed", stage.failed), ("lost", stage.lost)) if count]
-            bar = self._bars[stage.name]
-            self._progress.update(bar, completed=stage.done + stage.cancelled, total=stage.tasks, note=", ".join(notes))
+    def read(self) -> list[Task]:
+        """The stages as they are now."""
+        self._update(self)
+        return self.progress.tasks
 
 
-@contextmanager
-def watch_execution(execution: Execution) -> Iterator[None]:
-    """Show a bar for each stage that began, as long as this is entered."""
-    bars = _Bars(execution)
-    bars.start()
-    try:
-        yield
-    finally:
-        bars.stop()
+def _describe(task: Task) -> str:
+    """How quickly it goes, and how long it still takes, if that can be told."""
+    parts = [str(timedelta(seconds=int(task.elapsed or 0)))]
+    if task.speed:
+        parts.append(f"{task.speed:,.0f}/s" if task.speed >= 10 else f"{task.speed:.2g}/s")  # noqa: PLR2004 - two digits
+    if not task.finished and task.time_remaining is not None:
+        parts.append(f"{timedelta(seconds=int(task.time_remaining))} left")
+    if task.fields["note"]:
+        parts.append(task.fields["note"])
+    return ", ".join(parts)
+
+
+class _Pace(ProgressColumn):
+    """The time that has passed, how many are done in a second, and the time that is left."""
+
+    def render(self, task: Task) -> Text:
+        """What is shown of a stage, without the note."""
+        return Text(_describe(task).removesuffix(task.fields["note"]).removesuffix(", "), style="progress.elapsed")
+
+
+class _TerminalBars:
+    """Bars on a terminal."""
+
+    def __init__(self, screen: Screen, figures: _Figures) -> None:
+        self.is_over = False
+        self.waiting = screen.waiting
+        self._figures = figures
+        colours: Any = Console(stderr=True, force_jupyter=False, force_terminal=True).color_system
+        self._text = io.StringIO()
+        self._console = Console(file=self._text, force_jupyter=False, force_terminal=True, color_system=colours)
+        screen.add(self)
+
+    def render(self, width: int) -> list[str]:
+        """The bars as lines."""
+        if not self._figures.read():
+            return []
+        self._text.seek(0)
+        self._text.truncate()
+        self._console.print(self._figures.progress.get_renderable(), width=width, crop=True)
+        return self._text.getvalue().splitlines()
+
+    def close(self) -> None:
+        """Nothing is shown while the program's own code runs, so there is nothing to take away."""
+        self.is_over = True
+
+
+class _NotebookBars:
+    """Bars in a notebook's cell."""
+
+    def __init__(self, display: Callable[..., Any], figures: _Figures) -> None:
+        self.is_over = False
+        self._display = display
+        self._figures = figures
+        self._began = time.monotonic()
+        self._shown = 0.0
+        self._handle: Any = None
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[Callable[[], None]]:
+        """Nothing that the program does meanwhile is in the way."""
+        yield self._tick
+        self._tick()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if now - self._began < _FIRST or now - self._shown < INTERVAL:
+            return
+        self._shown = now
+        self._show(self._figures.read())
+
+    def _show(self, tasks: list[Task]) -> None:
+        html = "".join(
+            f"<div><code>{escape(task.description)}</code> "
+            f"<progress max='{task.total or 1:g}'{f' value={task.completed:g}' if task.total else ''}></progress> "
+            f"{escape(_count(task))}, {escape(_describe(task))}</div>"
+            for task in tasks
+        )
+        data = {"text/html": html, "text/plain": "\n".join(map(_to_line, tasks))}
+        if self._handle is None:
+            self._handle = self._display(data, raw=True, display_id=True)
+        elif self._handle:
+            self._handle.update(data, raw=True)
+
+    def close(self) -> None:
+        """Take them out of the cell."""
+        handle, self._handle = self._handle, False
+        if handle:
+            with contextlib.suppress(Exception):  # the kernel may be ending
+                handle.update({"text/html": "", "text/plain": ""}, raw=True)
+
+
+class _Lines:
+    """Lines of text, now and then."""
+
+    def __init__(self, figures: _Figures) -> None:
+        self.is_over = False
+        self._figures = figures
+        self._shown = time.monotonic()
+        self._is_closed = False
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[Callable[[], None]]:
+        """A line each ten seconds."""
+        yield self._tick
+
+    def _tick(self) -> None:
+        if time.monotonic() - self._shown >= _LINES_INTERVAL:
+            self._show()
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody can read it
+            sys.stderr.write("".join(f"{_to_line(task)}\n" for task in self._figures.read()))
+
+    def close(self) -> None:
+        """How far it came."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._show()
+
+
+def _count(task: Task) -> str:
+    return f"{task.completed:,.0f} of {task.total:,.0f}" if task.total is not None else f"{task.completed:,.0f}"
+
+
+def _to_line(task: Task) -> str:
+    return f"{task.description}: {_count(task)}, {_describe(task)}"
+
+
+def _find_notebook() -> Callable[..., Any] | None:
+    """What displays something in the cell that runs, in a notebook."""
+    ipython: Any = sys.modules.get("IPython")  # a notebook has imported it
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    display: Callable[..., Any] = sys.modules["IPython.display"].display
+    return display
+
+
+def _make_bars(update: Callable[[_Figures], None]) -> Bars:
+    figures = _Figures(update)
+    if (display := _find_notebook()) is not None:
+        return _NotebookBars(display, figures)
+    if (screen := find_screen()) is not None:
+        return _TerminalBars(screen, figures)
+    return _Lines(figures)
+
+
+def watch_execution(execution: Execution) -> Bars:
+    """Bars for each stage of a job that began."""
+
+    def update(figures: _Figures) -> None:
+        for stage in execution.report().stages:
+            if stage.attempts:
+                notes = [f"{count} {what}" for what, count in (("failed", stage.failed), ("lost", stage.lost)) if count]
+                figures.set(stage.name, stage.done + stage.cancelled, stage.tasks, ", ".join(notes))
+
+    return _make_bars(update)
 
 
 def count_items(items: Iterable[object]) -> int | None:
@@ -99,10 +257,20 @@ def count_items(items: Iterable[object]) -> int | None:
     return count if count >= 0 else None
 
 
-def watch_results(results: Iterator[R], name: str, total: int | None) -> Generator[R, None, None]:
-    """Show a bar of how many results were taken."""
-    with _make_bars() as bars:
-        bar = bars.add_task(name, total=total, note="")
-        for result in results:
-            yield result
-            bars.advance(bar)
+class Watch:
+    """A bar of how many results were taken.
+
+    Attributes:
+        bars: as they are shown.
+    """
+
+    def __init__(self, name: str, total: int | None) -> None:
+        self._taken = 0
+        self.bars = _make_bars(lambda figures: figures.set(name, self._taken, total))
+
+    def count(self, results: Iterable[R]) -> Generator[R, None, None]:
+        """The results, counted as they are taken."""
+        with contextlib.closing(self.bars):
+            for result in results:
+                self._taken += 1
+                yield result

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from bndl.context.iterating import Iteration
+from bndl.context.progress import Bars, Watch
 from bndl.context.waiting import MOST_MAPPED_BYTES, Ended, Mailbox
 from bndl.context.window import Window
 from bndl.driver.driver import Driver
@@ -65,6 +66,10 @@ class _Stream:
         self._stage = self.execution.add_stage(name, payload, number=number, growing=True)
         spec = make_growing_spec(self._stage, options)
         driver.submit(self.execution, JobSpec(self.execution.number, (spec,)))
+
+    def show(self, bars: Bars) -> None:
+        """Show how far it is while a thread waits for results."""
+        self._mailbox.bars = bars
 
     def in_order(self) -> Iterator[Task]:
         """The tasks in the order of the items, each when it is done."""
@@ -200,17 +205,20 @@ def stream(
     options: Options,
     slots: Callable[[], int],
     name: str | None = None,
-    watch: Callable[[Iterator[R]], Generator[R, None, None]] | None = None,
+    watch: Watch | None = None,
 ) -> Iteration[R]:
-    """The results of a function over items; see ``Context.map``. ``watch`` sees them pass.
+    """The results of a function over items; see ``Context.map``. ``watch`` shows how many were taken.
 
     Results of items that failed and are tolerated are left out.
     """
     mapping = _Stream(driver, function, items, name or name_of(function, "map"), options, slots)
     results = _results(mapping, ordered=ordered)
+    bars = None
     if watch is not None:
-        results = watch(results)
-    return Iteration(mapping.execution, results, "the results of map are not taken any more")
+        bars = watch.bars
+        mapping.show(bars)
+        results = watch.count(results)
+    return Iteration(mapping.execution, results, "the results of map are not taken any more", bars)
 
 
 def _results(mapping: _Stream, *, ordered: bool) -> Generator[Any, None, None]:

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
+from bndl.context.progress import Bars
 from bndl.driver.execution import Execution
+from bndl.driver.screen import INTERVAL
 from bndl.driver.tasks import Task
 from bndl.errors import BndlError, ContextClosed
 from bndl.execute.failures import open_cause
@@ -46,9 +48,13 @@ class Mailbox:
 
     Args:
         is_kept: whether what was taken out goes on waiting elsewhere, until ``release`` is called for it.
+
+    Attributes:
+        bars: show how far the work is while a thread waits, if they are wanted.
     """
 
     def __init__(self, *, is_kept: bool = False) -> None:
+        self.bars: Bars | None = None
         self._is_kept = is_kept
         #: Each entry with the size of the results in it.
         self._queue: SimpleQueue[tuple[Sequence[Task] | Ended, int]] = SimpleQueue()
@@ -83,6 +89,18 @@ class Mailbox:
         Raises:
             ContextClosed: this is a forked child of the process that waits for them.
         """
+        bars = self.bars
+        if bars is None or not self._queue.empty():
+            return self._take(while_waiting, _LONGEST_WAIT)
+        with bars.waiting() as tick:
+
+            def see_to_both() -> None:
+                tick()
+                while_waiting()
+
+            return self._take(see_to_both, INTERVAL)
+
+    def _take(self, while_waiting: Callable[[], object], interval: float) -> Sequence[Task] | Ended:
         while True:
             if self._process != os.getpid():
                 text = (
@@ -91,7 +109,7 @@ class Mailbox:
                 )
                 raise ContextClosed(text)
             try:
-                got, size = self._queue.get(timeout=_LONGEST_WAIT)
+                got, size = self._queue.get(timeout=interval)
             except Empty:
                 while_waiting()
                 continue

@@ -71,7 +71,7 @@ class Work:
         if self._show_progress:
             counts = [progress.count_items(items) for items in iterables]
             total = min((count for count in counts if count is not None), default=None)
-            watch = partial(progress.watch_results, name=name, total=total)
+            watch = progress.Watch(name, total)
         # Where there are several iterables an item is a tuple of arguments.
         is_one = len(iterables) == 1
         return stream(

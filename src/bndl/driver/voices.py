@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from bndl.driver.screen import hide
 from bndl.net.messages import Line, Said
 from bndl.printable import printable, printable_line
 
@@ -78,6 +79,7 @@ class Voices:
             return
         if not _tasks.hasHandlers():
             with contextlib.suppress(OSError, ValueError):  # nobody can read it
+                hide()
                 if sys.stderr is not None:
                     sys.stderr.write(f"{text}\n")
             return
