@@ -37,7 +37,7 @@
     └── InternalError                a bug in bndl
         └── ForbiddenTransition      an event that the task's state does not allow
 
-Outside of the tree are ``RemoteTraceback``, ``TaskInterrupted`` and ``ClusterUnstableWarning``, which are no errors.
+Outside of the tree are ``RemoteTraceback``, ``TaskInterrupted`` and the warnings, which are no errors.
 
 The user's mistakes, lost workers and bndl's own bugs are different branches. Facts are attributes, the text ends with
 the next step, and every error survives pickling: an error is rebuilt from the keyword arguments it was made with.
@@ -80,6 +80,7 @@ __all__ = [
     "ProfilerUnavailable",
     "RemoteException",
     "RemoteTraceback",
+    "RepeatedNumbersWarning",
     "ResultTooLarge",
     "StorageFull",
     "TaskCancelled",
@@ -393,3 +394,7 @@ class ForbiddenTransition(InternalError):
 
 class ClusterUnstableWarning(UserWarning):
     """The peers did not agree on who is there within the time given."""
+
+
+class RepeatedNumbersWarning(UserWarning):
+    """Several tasks get a random generator in the same state, so they draw the same numbers."""

@@ -115,7 +115,7 @@ def pack_function(driver: Driver, packer: Packer, function: Any, what: str, numb
     """Pickle a function. Empty if it is so large that workers have to fetch it."""
     if function is None:
         return b""
-    payload = packer.pack(function, what)
+    payload = packer.pack(function, what, is_shared=True)
     return driver.store_if_large(Space.FUNCTION, number, payload)
 
 

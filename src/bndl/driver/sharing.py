@@ -46,7 +46,7 @@ class Sharing:
         Raises:
             NotPicklable: it cannot travel.
         """
-        payload = Packer().pack(value, "the value of the broadcast")
+        payload = Packer().pack(value, "the value of the broadcast", is_shared=True)
         number = self._next_number()
         key = (self._name, Space.SHARED, number)
         self._store.put(key, payload)

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from bndl.errors import NotPicklable, TaskInterrupted
 from bndl.reprs import safe_repr, type_name
 
-__all__ = ["find_culprit", "traced"]
+__all__ = ["find_culprit", "is_searching", "traced"]
 
 P = TypeVar("P", bound=type[pickle.Pickler])
 
@@ -72,6 +72,11 @@ def traced(kind: P) -> P:
 
     made: P = type(kind.__name__, (kind,), {"persistent_id": persistent_id})  # type: ignore[assignment]
     return made
+
+
+def is_searching() -> bool:
+    """Whether this thread pickles a value once more only to find what is wrong with it."""
+    return _search.is_on
 
 
 def find_culprit(value: Any, error: BaseException, repeat: Callable[[Any], object]) -> tuple[str, str]:

@@ -61,13 +61,14 @@ class Packer:
         self._busy = False
         self._is_used = False
 
-    def pack(self, value: Any, what: str = "a value", *, with_refs: bool = False) -> bytes:
+    def pack(self, value: Any, what: str = "a value", *, with_refs: bool = False, is_shared: bool = False) -> bytes:
         """The payload of a value.
 
         Args:
             value: anything that can be pickled.
             what: what it is, for the error's text.
             with_refs: whether the refs in it will be replaced by what they stand for, where it arrives.
+            is_shared: whether several tasks get it, as the function of a stage, which a random generator cannot be.
 
         Raises:
             NotPicklable: it names the object at fault and where in the value it sits.
@@ -77,8 +78,9 @@ class Packer:
             self.refs = []
             return pickle.dumps(value, 5)
         if self._busy:  # a value that packs another one while it is pickled
-            return Packer().pack(value, what)
+            return Packer().pack(value, what, is_shared=is_shared)
         self._busy = True
+        self._pickler.is_shared = is_shared
         try:
             payload = self.pack_or_raise(value)
         except MemoryError:
@@ -105,7 +107,7 @@ class Packer:
     def definitions(self) -> Definitions:
         """The definitions that the value needs which is being packed."""
         if self._definitions is None:
-            self._definitions = Definitions()
+            self._definitions = Definitions(is_shared=self._pickler.is_shared)
         return self._definitions
 
     def pack_or_raise(self, value: Any) -> bytes:

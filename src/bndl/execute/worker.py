@@ -25,6 +25,7 @@ from bndl.execute.lines import DELAY as LINES_DELAY
 from bndl.execute.lines import Limit, Lines
 from bndl.execute.outbox import DELAY as OUTBOX_DELAY
 from bndl.execute.outbox import Outbox
+from bndl.execute.pickling.loading import drop_cache
 from bndl.execute.runner import ABANDONED, INPUTS_MISSING, Runner
 from bndl.execute.search_path import take_over
 from bndl.execute.slots import Prepared
@@ -144,6 +145,7 @@ class Worker:
                 self._interrupter.abandon(prepared)
             self.store.drop_where(lambda key: key[0] == name)
             shared.forget_all(name)
+            self._parts.run_beside(drop_cache)  # what is let go of may have a __del__
         for call in take_departures(name):
             self._parts.run_beside(call)
         self._calls.lose(name)

@@ -13,7 +13,19 @@ from collections.abc import Hashable
 from itertools import count
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Key", "PerObject", "Version", "adopt", "find", "find_key", "forget", "give_key", "home", "version_of"]
+__all__ = [
+    "Key",
+    "PerObject",
+    "Registry",
+    "Version",
+    "adopt",
+    "find",
+    "find_key",
+    "forget",
+    "give_key",
+    "home",
+    "version_of",
+]
 
 #: The home of an object, and its number or name there.
 Key = tuple[str, Hashable]
@@ -74,7 +86,7 @@ class PerObject(Generic[V]):
         self._entries[id(obj)] = entry
 
 
-class _Registry:
+class Registry:
     """The keys of a process."""
 
     def __init__(self) -> None:
@@ -83,16 +95,19 @@ class _Registry:
         self.numbers = count(1)
         self.keys: PerObject[Key] = PerObject()
         self.objects: weakref.WeakValueDictionary[Key, Any] = weakref.WeakValueDictionary()
+        #: Those to which there can be no weak references, such as sentinels with ``__slots__``, by id and by key.
+        self.pinned: dict[int | Key, tuple[Any, Key]] = {}
         self.versions: PerObject[Version] = PerObject()
 
 
-_registry = _Registry()
+#: The keys of this process.
+registry = Registry()
 
 
 def _begin_again() -> None:
     """A forked process is another home: its objects go their own way."""
-    global _registry  # noqa: PLW0603 - the state of the process
-    _registry = _Registry()
+    global registry  # noqa: PLW0603 - the state of the process
+    registry = Registry()
 
 
 os.register_at_fork(after_in_child=_begin_again)
@@ -100,17 +115,20 @@ os.register_at_fork(after_in_child=_begin_again)
 
 def home() -> str:
     """The name of this process in keys."""
-    return _registry.home
+    return registry.home
 
 
 def find_key(obj: Any) -> Key | None:
     """The key of an object, if it has one."""
-    return _registry.keys.get(obj)
+    key = registry.keys.get(obj)
+    if key is None and registry.pinned:
+        pinned = registry.pinned.get(id(obj))
+        return None if pinned is None else pinned[1]
+    return key
 
 
 def give_key(obj: Any) -> Key:
     """The key of an object, which is at home here if it has none yet."""
-    registry = _registry
     key = registry.keys.get(obj)
     if key is None:
         with registry.lock:
@@ -124,26 +142,35 @@ def give_key(obj: Any) -> Key:
 
 def adopt(obj: Any, key: Key) -> None:
     """Note the key of an object that was made here from its definition."""
-    _registry.objects[key] = obj
-    _registry.keys.set(obj, key)
+    try:
+        registry.objects[key] = obj
+        registry.keys.set(obj, key)
+    except TypeError:  # there can be no weak references to it
+        registry.pinned[id(obj)] = registry.pinned[key] = (obj, key)
 
 
 def find(key: Key) -> Any:
     """The live object with a key; None if there is none in this process."""
-    return _registry.objects.get(key)
+    obj = registry.objects.get(key)
+    if obj is None and key in registry.pinned:
+        return registry.pinned[key][0]
+    return obj
 
 
 def version_of(obj: Any) -> Version:
     """The version of an object that was made here."""
-    version = _registry.versions.get(obj)
+    version = registry.versions.get(obj)
     if version is None:
         version = Version()
-        _registry.versions.set(obj, version)
+        registry.versions.set(obj, version)
     return version
 
 
 def forget(obj: Any) -> None:
     """An object could not be completed: nobody must find it."""
-    key = _registry.keys.get(obj)
-    if key is not None and _registry.objects.get(key) is obj:
-        del _registry.objects[key]
+    key = registry.keys.get(obj)
+    if key is not None and registry.objects.get(key) is obj:
+        del registry.objects[key]
+    pinned = registry.pinned.pop(id(obj), None)
+    if pinned is not None:
+        registry.pinned.pop(pinned[1], None)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bndl.execute.pickling.sections import Section, Stream
 
 __all__ = [
+    "Cache",
     "Loading",
     "complete",
     "define",
@@ -31,7 +32,7 @@ __all__ = [
     "make_function",
 ]
 
-#: How many sections are kept, and how many bytes of them, so that what did not change is not made again.
+#: How many sections are kept, and how many bytes of them.
 _MOST_SECTIONS = 256
 _MOST_BYTES = 16 << 20
 
@@ -219,12 +220,10 @@ class Loading:
 
     def define(self, index: int, obj: Any) -> Any:
         """Note an object that was made from its definition."""
-        kind, owner, number = self.section.keys[index]
+        _, owner, number = self.section.keys[index]
         self._objects[index] = obj
         self._made.add(index)
-        if kind != "s" or owner != self._home:
-            with contextlib.suppress(TypeError):  # there can be no weak references to it
-                adopt(obj, (owner, number))
+        adopt(obj, (owner, number))
         return obj
 
     def is_live(self, function: Any) -> bool:
@@ -258,8 +257,42 @@ class _Current(threading.local):
 
 _current = _Current()
 _lock = threading.RLock()
-_cache: OrderedDict[tuple[str, bytes], _Made] = OrderedDict()
-_cached_bytes = 0
+
+
+class Cache:
+    """The objects of the sections that were loaded last, so that what did not change is not made again."""
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[tuple[str, bytes], _Made] = OrderedDict()
+        self._size = 0
+
+    def get(self, key: tuple[str, bytes]) -> _Made | None:
+        """The objects of a section, by its sender and its digest."""
+        made = self._made.get(key)
+        if made is not None:
+            self._made.move_to_end(key)
+        return made
+
+    def put(self, key: tuple[str, bytes], made: _Made) -> None:
+        """Keep the objects of a section, unless they are large, and let go of those that were not used for longest."""
+        before = self._made.pop(key, None)
+        if before is not None:
+            self._size -= before.size
+        if made.size > _MOST_BYTES:
+            return
+        self._made[key] = made
+        self._size += made.size
+        while self._size > _MOST_BYTES or len(self._made) > _MOST_SECTIONS:
+            _, oldest = self._made.popitem(last=False)
+            self._size -= oldest.size
+
+    def clear(self) -> None:
+        """Let go of all."""
+        self._made.clear()
+        self._size = 0
+
+
+cache = Cache()
 
 
 @contextlib.contextmanager
@@ -280,35 +313,18 @@ def loaded(section: Section) -> Iterator[None]:
 def _load(loading: Loading) -> None:
     section = loading.section
     key = (section.sender, section.digest)
-    made = _cache.get(key)
+    made = cache.get(key)
     if made is not None and loading.take(made):
-        _cache.move_to_end(key)
         return
     loading.load()
     if section.sender != home():
-        _keep(key, loading.give())
-
-
-def _keep(key: tuple[str, bytes], made: _Made) -> None:
-    global _cached_bytes  # noqa: PLW0603 - of the cache, behind the same lock
-    before = _cache.pop(key, None)
-    if before is not None:
-        _cached_bytes -= before.size
-    if made.size > _MOST_BYTES:
-        return
-    _cache[key] = made
-    _cached_bytes += made.size
-    while _cached_bytes > _MOST_BYTES or len(_cache) > _MOST_SECTIONS:
-        _, oldest = _cache.popitem(last=False)
-        _cached_bytes -= oldest.size
+        cache.put(key, loading.give())
 
 
 def drop_cache() -> None:
     """Let go of definitions that nothing uses."""
-    global _cached_bytes  # noqa: PLW0603 - the same
     with _lock:
-        _cache.clear()
-        _cached_bytes = 0
+        cache.clear()
 
 
 def _loading() -> Loading:

@@ -14,6 +14,7 @@ import dataclasses
 import enum
 import functools
 import pickle
+import random
 import types
 from collections import ChainMap
 from collections.abc import Callable
@@ -26,7 +27,8 @@ import cloudpickle
 from bndl.execute.pickling import classes, enums, loading, named
 from bndl.execute.pickling.codes import reduce_code
 from bndl.execute.pickling.functions import fill_cell, make_cell, set_state, state_of
-from bndl.execute.pickling.identity import find_key, give_key
+from bndl.execute.pickling.generators import is_generator, note_generator
+from bndl.execute.pickling.identity import find_key, give_key, home
 from bndl.execute.pickling.modules import find_owner, is_importable, is_reachable
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def _reduce_sentinel(sentinel: Any) -> Any:
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
     CodeType: reduce_code,
     CellType: _reduce_cell,
+    random.SystemRandom: lambda _: (random.SystemRandom, ()),
     functools.cached_property: _reduce_cached_property,
     type(dataclasses.MISSING): _reduce_sentinel,
     type(dataclasses._HAS_DEFAULT_FACTORY): _reduce_sentinel,  # type: ignore[attr-defined]  # noqa: SLF001 - in __init__
@@ -78,7 +81,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         file: where to.
         definitions: gives the definitions that dynamic objects go into.
         mode: see the module.
-        home: in the mode ``STATE``, whose definitions these are.
+        owner: in the mode ``STATE``, whose definitions these are: the name of a home.
+        is_shared: whether several tasks get what is pickled.
         buffer_callback: takes large buffers.
     """
 
@@ -91,13 +95,17 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         file: BytesIO,
         definitions: Callable[[], Definitions],
         mode: int = VALUE,
-        home: str = "",
+        owner: str = "",
+        *,
+        is_shared: bool = False,
         buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None,
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._definitions = definitions
         self._mode = mode
-        self._home = home
+        #: Whether several tasks get what is pickled.
+        self.is_shared = is_shared
+        self._owner = owner
 
     def reducer_override(self, obj: Any) -> Any:
         """What to pickle in the place of an object; the pickler asks for all but the plainest."""
@@ -118,6 +126,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(obj, ModuleType):
             return self._reduce_module(obj)
         reduced = obj.__reduce_ex__(5)
+        if is_generator(kind):
+            note_generator(obj, reduced, is_shared=self.is_shared)
         if isinstance(reduced, str) and not is_importable(obj, reduced):
             return self._reduce_sentinel(obj, reduced)
         return reduced
@@ -125,10 +135,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     # Classes
 
     def _reduce_class(self, cls: Any) -> Any:
+        if is_importable(cls):
+            return NotImplemented
         key = find_key(cls)
         if key is None:
-            if is_importable(cls):
-                return NotImplemented
             if cls.__module__ == "builtins":
                 if cls in _BUILT_IN:
                     return named.get_global, ("types", _BUILT_IN[cls])
@@ -148,13 +158,18 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     # Functions
 
     def _reduce_function(self, function: Any) -> Any:
+        if function in _OWN:
+            return NotImplemented
+        return self._reduce_callable(function)
+
+    def _reduce_callable(self, function: Any) -> Any:
+        owner = find_owner(function)
+        if owner is not None and is_importable(function):
+            return NotImplemented
         if self._mode == SKELETON:
-            return NotImplemented if is_importable(function) else self._by_value(function)
+            return self._by_value(function)
         key = find_key(function)
         if key is None:
-            owner = find_owner(function)
-            if owner is not None and is_importable(function):
-                return NotImplemented
             if owner is None or (self._mode == STATE and "." in function.__qualname__):
                 return self._by_value(function)
             key = give_key(function)
@@ -163,9 +178,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _by_key(self, function: Any, key: tuple[str, Any]) -> Any:
         definitions = self._definitions()
         index = definitions.add(function, "f", key)
-        if self._mode == VALUE or (key[0] != self._home and definitions.is_before(key[0], self._home)):
+        if self._mode == VALUE or (key[0] != self._owner and definitions.is_before(key[0], self._owner)):
             return loading.get, (index,)
-        if key[0] != self._home:
+        if key[0] != self._owner:
             return self._by_value(function)
         make, arguments, *rest = self._by_value(function)
         return (loading.define, (index, make, *arguments), *rest)
@@ -181,17 +196,6 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         state = (set_state, state_of(function))
         arguments = (function.__code__, namespace, function.__name__, function.__closure__)
         return loading.make_function, arguments, state, None, None, loading.complete
-
-    def _reduce_cached(self, cached: Any) -> Any:
-        owner = find_owner(cached)
-        key = find_key(cached)
-        if key is None:
-            if owner is not None and is_importable(cached):
-                return NotImplemented
-            if owner is None or self._mode == SKELETON or (self._mode == STATE and "." in cached.__qualname__):
-                return self._by_value(cached)
-            key = give_key(cached)
-        return self._by_key(cached, key)
 
     def _reduce_method(self, method: MethodType) -> Any:
         module = named.find_global(method) if is_importable(type(method.__self__)) else None
@@ -221,11 +225,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return loading.get, (self._definitions().add_module(module),)
 
     def _reduce_type_variable(self, variable: Any) -> Any:
-        key = find_key(variable)
-        if key is None:
-            if is_importable(variable, variable.__name__):
-                return NotImplemented
-            key = give_key(variable)
+        if is_importable(variable, variable.__name__):
+            return NotImplemented
+        key = find_key(variable) or give_key(variable)
         index = self._definitions().add(variable, "v", key)
         if self._mode != SKELETON or not self._definitions().begin(index):
             return loading.get, (index,)
@@ -233,18 +235,29 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _reduce_sentinel(self, obj: Any, name: str) -> Any:
         """An object that is what it is by being a global variable, of a module that workers do not have."""
-        owner = find_owner(obj, name)
-        if owner is None or not classes.is_pure(type(obj)):
+        key = find_key(obj)
+        if key is None:
+            owner = find_owner(obj, name)
+            key = None if owner is None else (home(), f"{owner.__name__}:{name}")
+        if key is None or not classes.is_pure(type(obj)):
             text = (
                 f"{obj!r} is pickled as {name!r} of module {getattr(obj, '__module__', None)!r}, where workers would "
                 "not find it"
             )
             raise pickle.PicklingError(text)
-        index = self._definitions().add_sentinel(obj, f"{owner.__name__}:{name}")
+        index = self._definitions().add(obj, "s", key)
         if self._mode != SKELETON or not self._definitions().begin(index):
             return loading.get, (index,)
         return loading.define, (index, named.make_sentinel, type(obj))
 
+
+#: Functions that stand in pickles.
+_OWN = frozenset(
+    {
+        *(loading.get, loading.define, loading.complete, loading.make_function, loading.import_module),
+        *(set_state, make_cell, fill_cell, classes.make_class, enums.make_enum, named.get_global),
+    }
+)
 
 _HANDLERS: dict[type, Callable[[Pickler, Any], Any]] = {
     FunctionType: Pickler._reduce_function,  # noqa: SLF001 - a table of this class
@@ -252,6 +265,6 @@ _HANDLERS: dict[type, Callable[[Pickler, Any], Any]] = {
     MethodType: Pickler._reduce_method,  # noqa: SLF001 - the same
     BuiltinFunctionType: Pickler._reduce_builtin,  # noqa: SLF001 - the same
     ModuleType: Pickler._reduce_module,  # noqa: SLF001 - the same
-    named.CACHED: Pickler._reduce_cached,  # noqa: SLF001 - the same
+    named.CACHED: Pickler._reduce_callable,  # noqa: SLF001 - the same
     **dict.fromkeys(named.TYPE_VARIABLES, Pickler._reduce_type_variable),  # noqa: SLF001 - the same
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import deque
-from collections.abc import Callable
 from io import BytesIO
 from itertools import count
 from types import FunctionType, ModuleType
@@ -80,11 +79,18 @@ _decoder = msgspec.msgpack.Decoder(Section)
 class _Writer:
     """A pickle of several items."""
 
-    def __init__(self, definitions: Callable[[], Definitions], mode: int, home_name: str = "") -> None:
+    def __init__(self, definitions: Definitions, mode: int, home_name: str = "") -> None:
         self.count = 0
         self._file = BytesIO()
         self._buffers = Buffers()
-        self._pickler = traced(Pickler)(self._file, definitions, mode, home_name, self._buffers.take)
+        self._pickler = traced(Pickler)(
+            self._file,
+            lambda: definitions,
+            mode,
+            home_name,
+            is_shared=definitions.is_shared,
+            buffer_callback=self._buffers.take,
+        )
 
     def dump(self, item: Any) -> None:
         self.count += 1
@@ -95,9 +101,14 @@ class _Writer:
 
 
 class Definitions:
-    """Collects the definitions that one value needs."""
+    """Collects the definitions that one value needs.
 
-    def __init__(self) -> None:
+    Args:
+        is_shared: whether several tasks get the value.
+    """
+
+    def __init__(self, *, is_shared: bool = False) -> None:
+        self.is_shared = is_shared
         self._home = home()
         self._number = next(_sequence)
         self._keys: list[tuple[str, str, int | str]] = []
@@ -120,9 +131,10 @@ class Definitions:
         """The index of the namespace of a function. The names that the function uses will be in it."""
         index, is_new = self._add(function.__globals__, "m", key_of_globals(function))
         names = list_globals(function.__code__)
-        if is_new:
-            names = ("__package__", "__path__", "__file__", *names)
-        self._add_names(index, names)
+        if is_new and function.__globals__.get("__package__"):
+            names = ("__package__", *names)  # for relative imports
+        if names:
+            self._add_names(index, names)
         return index
 
     def add_module(self, module: ModuleType) -> int:
@@ -130,10 +142,6 @@ class Definitions:
         index, _ = self._add(module.__dict__, "m", key_of_module(module))
         self._add_names(index, [name for name in module.__dict__ if name not in _OF_PROCESS])
         return index
-
-    def add_sentinel(self, obj: Any, name: str) -> int:
-        """The index of an object that is known by the place where it is: ``module:name``."""
-        return self.add(obj, "s", (self._home, name))
 
     def begin(self, index: int) -> bool:
         """Whether a skeleton is to be made: it is made once."""
@@ -184,7 +192,7 @@ class Definitions:
         obj = self._objects[index]
         if kind in "cvs":
             if self._skeletons is None:
-                self._skeletons = _Writer(lambda: self, SKELETON)
+                self._skeletons = _Writer(self, SKELETON)
             self._skeletons.dump(obj)
         if kind == "v":
             return
@@ -205,7 +213,7 @@ class Definitions:
     def _stream(self, home_name: str) -> _Writer:
         stream = self._streams.get(home_name)
         if stream is None:
-            stream = self._streams[home_name] = _Writer(lambda: self, STATE, home_name)
+            stream = self._streams[home_name] = _Writer(self, STATE, home_name)
         return stream
 
 
