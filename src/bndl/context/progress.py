@@ -113,12 +113,19 @@ class _TerminalBars:
 
     def __init__(self, screen: Screen, figures: _Figures) -> None:
         self.is_over = False
-        self.waiting = screen.waiting
+        self._screen = screen
+        self._is_begun = False
         self._figures = figures
         colours: Any = Console(stderr=True, force_jupyter=False, force_terminal=True).color_system
         self._text = io.StringIO()
         self._console = Console(file=self._text, force_jupyter=False, force_terminal=True, color_system=colours)
-        screen.add(self)
+
+    def waiting(self) -> AbstractContextManager[Callable[[], None]]:
+        """They are shown from the first wait on, because an iterator may be made and never begun."""
+        if not self._is_begun:
+            self._is_begun = True
+            self._screen.add(self)
+        return self._screen.waiting()
 
     def render(self, width: int) -> list[str]:
         """The bars as lines."""
