@@ -108,6 +108,9 @@ def test_it_ends_with_its_terminal_and_leaves_no_secret(tmp_path: Path, command:
 
 def test_several_drivers_share_it_and_do_not_disturb_each_other(shared: Shared) -> None:
     with shared.connect() as one, shared.connect(workers=1) as other:
+        # Its own workers and the local one of a driver have one seed.
+        other.await_workers(3)
+        assert len({worker.execute(hash, "word").result(TIMEOUT) for worker in other.workers}) == 1
         assert (one.await_workers(3), other.await_workers(3)) == (3, 3)
         assert one.await_workers() == 3
         results = [ctx.map(abs, range(-200, 0)) for ctx in (one, other)]

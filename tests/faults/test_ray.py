@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -66,6 +67,9 @@ def test_workers_run_on_ray_are_spread_and_are_given_back(engine: Any) -> None:
         assert ctx.await_workers() == 3
         assert all(address.startswith("tls/") for worker in ctx.workers for address in worker.addresses)
         assert len({worker.execute(node_of_ray).result(TIMEOUT) for worker in ctx.workers}) == 3
+        # Ray sets PYTHONHASHSEED in the environment of its actors.
+        assert {worker.execute(os.getenv, "PYTHONHASHSEED").result(TIMEOUT) for worker in ctx.workers} != {"0"}
+        assert len({worker.execute(hash, "word").result(TIMEOUT) for worker in ctx.workers}) == 1
         wait_for("no free core", lambda: free_cores() == 0)
         processes = [psutil.Process(worker.pid) for worker in ctx.workers]
     wait_for("three free cores", lambda: free_cores() == 3)

@@ -38,6 +38,7 @@ class WorkerHost:
         workers: how many.
         config: settings.
         credentials: what it takes to be let into the cluster.
+        hash_seed: of the workers; empty for what the environment says, or the secret.
 
     Attributes:
         cluster: the name of the cluster.
@@ -47,7 +48,7 @@ class WorkerHost:
         are_there: set once all workers have joined the cluster.
     """
 
-    def __init__(self, workers: int, config: Config, credentials: Credentials) -> None:
+    def __init__(self, workers: int, config: Config, credentials: Credentials, hash_seed: str = "") -> None:
         self.cluster = config.cluster or "default"
         self.addresses: tuple[str, ...] = ()
         self.failure: WorkerFailedToStart | None = None
@@ -57,6 +58,7 @@ class WorkerHost:
         self._workers = workers
         self._config = config
         self._credentials = credentials
+        self._hash_seed = hash_seed
         self._listen = config.listen or loopback(tls=credentials.has_tls)
         self._role = choose_role(config)
         self._meeting = MeetingPoint(
@@ -92,6 +94,7 @@ class WorkerHost:
             config=replace(self._config, seeds=(), listen=()),
             is_shared=True,
             role=self._role,
+            hash_seed=self._hash_seed,
         )
         self._supervisor = Supervisor(settings, self._workers, self._config, self)
         self._supervisor.start()

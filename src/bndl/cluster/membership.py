@@ -7,6 +7,7 @@ sees, so that asking a thousand workers does not take a million names.
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Callable
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from bndl.driver.driver import Driver
 
 __all__ = ["Membership"]
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two rounds of asking.
 _INTERVAL = 0.03
@@ -73,6 +76,9 @@ class Membership:
         #: Why there is nothing to wait for any more, if this node has left.
         self._closed: BndlError | None = None
         self._driver: Driver
+        #: The first worker that came, with whose hashes those of others are compared.
+        self._first: NodeInfo | None = None
+        self._has_warned = False
 
     def bind(self, driver: Driver) -> None:
         """Name the driver whose peers they are; before anything else."""
@@ -83,9 +89,24 @@ class Membership:
     def peer_connected(self, info: NodeInfo) -> None:
         """A peer can be talked to."""
         self._joined(info.name)
+        if info.node_type == "worker":
+            self._compare_hashes(info)
         with self._changed:
             self._peers[info.name] = Peer(info, self._driver.requests)
             self._changed.notify_all()
+
+    def _compare_hashes(self, info: NodeInfo) -> None:
+        """Warn, once, of workers in which text has other hashes: tasks that go by hashes would give wrong results."""
+        if self._first is None:
+            self._first = info
+        elif info.text_hash != self._first.text_hash and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "hash() of text differs between %s and %s, so tasks must not go by it. PYTHONHASHSEED is set for some "
+                "workers: set it to one number for all of them, or for none.",
+                self._first.name,
+                info.name,
+            )
 
     def peer_lost(self, name: str, _reason: str) -> None:
         """A peer is gone."""

@@ -12,12 +12,13 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 import msgspec
 
 from bndl.cluster import autopsy
+from bndl.cluster.hash_seed import choose_seed, seed_hashes
 from bndl.cluster.lifeline import open_lifeline
 from bndl.cluster.memory import MemoryWatch
 from bndl.errors import DeathCertificate
@@ -69,7 +70,8 @@ class WorkerProcess:
         settings = msgspec.structs.replace(settings, parent=os.getpid(), box=self._box.fd)
         self.started = time.monotonic()
         try:
-            self._process = self._begin(environment)
+            seed = settings.hash_seed or choose_seed(environment, settings.credentials.secret)
+            self._process = self._begin(*seed_hashes(environment, seed))
         except BaseException:
             self._box.close()
             raise
@@ -86,12 +88,14 @@ class WorkerProcess:
         path = json.dumps([read_entry(entry) for entry in settings.path])
         self._tell(path.encode() + b"\n" + msgspec.json.encode(settings) + b"\n")
 
-    def _begin(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def _begin(self, environment: Mapping[str, str], options: Sequence[str]) -> subprocess.Popen[bytes]:
         reader, self._lifeline = open_lifeline()
         try:
             with reader:
                 return subprocess.Popen(
-                    _command(),
+                    # Python as it runs here, but for where it looks for modules first; the last word is for who lists
+                    # processes.
+                    [sys.executable, *options, "-P", "-c", BOOT, "bndl.execute"],
                     env=environment,
                     stdin=reader,
                     stderr=subprocess.PIPE,
@@ -242,12 +246,6 @@ class WorkerProcess:
         """The most memory it had: what the kernel says, if that can be told from what this process had at its start."""
         told = self._usage_peak * _UNIT if self._usage_peak > self._peak_before else 0
         return max(told, self._memory.peak_bytes or 0) or None
-
-
-def _command() -> list[str]:
-    """Python as it runs here, but for where it looks for modules first; the last word is for who lists processes."""
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # noqa: SLF001 - as multiprocessing
-    return [sys.executable, *flags, "-P", "-c", BOOT, "bndl.execute"]
 
 
 def _open_pidfd(pid: int) -> int | None:

@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
+from bndl.cluster.hash_seed import choose_seed
 from bndl.config import Config
 from bndl.deploy.joining import Joining, make_fresh
 from bndl.net.credentials import Credentials, find_credentials, require_credentials
@@ -60,7 +62,8 @@ class Engine(ABC):
     def start(self, cluster: str, seeds: tuple[str, ...]) -> None:
         """Have the workers started, without waiting for them."""
         config = replace(self._config, credentials="", secret_file="", workers=None)
-        self.launch(Joining(cluster, seeds, self._credentials, config))
+        seed = choose_seed(os.environ, self._credentials.secret)
+        self.launch(Joining(cluster, seeds, self._credentials, config, seed))
 
     def stop(self) -> None:
         """End all workers. Idempotent."""

@@ -36,12 +36,14 @@ class Joining:
         seeds: addresses of nodes of it.
         credentials: what it takes to be let into it.
         config: settings.
+        hash_seed: of the workers. The engine may have set one in the environment there, as Ray does.
     """
 
     cluster: str
     seeds: tuple[str, ...]
     credentials: Credentials
     config: Config
+    hash_seed: str = ""
 
     def run(self, workers: int, address: str) -> WorkerHost:
         """Start workers on this machine.
@@ -58,6 +60,6 @@ class Joining:
         if not all(seed.is_loopback for seed in seeds):
             listen = (str(Endpoint(seeds[0].protocol, address, 0)),)
         config = replace(self.config, cluster=self.cluster, seeds=self.seeds, listen=listen)
-        host = WorkerHost(workers, config, self.credentials)
+        host = WorkerHost(workers, config, self.credentials, self.hash_seed)
         host.start()
         return host

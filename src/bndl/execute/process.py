@@ -34,6 +34,7 @@ from bndl.execute.store import Store
 from bndl.execute.worker import Worker
 from bndl.exits import leave
 from bndl.net.credentials import Credentials
+from bndl.net.greetings import hash_text
 from bndl.net.messages import NodeInfo
 from bndl.net.names import NodeName, digest_of, is_worker, machine_name
 from bndl.net.peers import own_versions
@@ -84,6 +85,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
         box: the open file of its black box; -1 for none.
         is_shared: whether it belongs to no driver. It is told to drain before it is told to stop then.
         role: how it takes part in the network.
+        hash_seed: what its hashes of text depend on; empty for what the environment says, or the secret.
     """
 
     cluster: str
@@ -99,6 +101,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     box: int = -1
     is_shared: bool = False
     role: Role = Role.PEER
+    hash_seed: str = ""
 
 
 def compare_views(driver: str, digest: str, *, in_full: bool) -> list[str] | None:
@@ -155,7 +158,8 @@ def make_worker(settings: WorkerSettings, parts: ThreadParts) -> tuple[Worker, Z
         role=settings.role,
     )
     store = Store(share_for_results(settings.config.memory_limit, settings.config.store_bytes))
-    info = NodeInfo(name, "worker", token_hex(8), own_versions(_version.__version__), settings.concurrency)
+    versions = own_versions(_version.__version__)
+    info = NodeInfo(name, "worker", token_hex(8), versions, settings.concurrency, text_hash=hash_text())
     worker = Worker(fabric, info, parts, settings.config, store)
     shared.provide(name, worker.fetch_shared)
     return worker, fabric

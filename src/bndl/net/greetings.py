@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from bndl.net.bounds import MANY, Name, Number
 
-__all__ = ["Hello", "NodeInfo"]
+__all__ = ["Hello", "NodeInfo", "hash_text"]
 
 
 class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
@@ -22,6 +22,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
         versions: of what it must share with its peers, such as Python.
         concurrency: how many tasks it executes at the same time.
         addresses: where it listens.
+        text_hash: the hash of a certain text in its process, which tells whether hashes are the same elsewhere.
     """
 
     name: Name
@@ -30,6 +31,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     versions: Annotated[dict[Name, Name], Meta(max_length=100)]
     concurrency: Annotated[int, Meta(ge=0, le=MANY)] = 0
     addresses: Annotated[tuple[Name, ...], Meta(max_length=4096)] = ()
+    text_hash: int = 0
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=0):
@@ -44,3 +46,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=0):
     info: NodeInfo
     session: Number
     asks: bool
+
+
+def hash_text() -> int:
+    """The ``text_hash`` of this process."""
+    return hash("bndl")
