@@ -45,7 +45,7 @@ class WorkerHost:
         addresses: where other nodes can join, once it is started; none if it is in no mesh.
         failure: why a worker was given up, if one was.
         gave_up: set once one was.
-        are_there: set once all workers have joined the cluster.
+        are_there: set once all workers are there and, if there are seeds, this machine has joined through one.
     """
 
     def __init__(self, workers: int, config: Config, credentials: Credentials, hash_seed: str = "") -> None:
@@ -70,7 +70,10 @@ class WorkerHost:
             cluster=self.cluster,
             on_joined=self._note_joined,
             role=self._role,
+            own=lambda: self._supervisor.names if self._supervisor is not None else (),
+            on_connected=self._note_connected,
         )
+        self._is_connected = not config.seeds
         self._supervisor: Supervisor | None = None
 
     def start(self) -> None:
@@ -124,8 +127,15 @@ class WorkerHost:
         if supervisor is not None and name in supervisor.names:
             supervisor.note_joined(name)
             self._joined.add(name)
-            if len(self._joined) >= self._workers:
-                self.are_there.set()
+            self._check_there()
+
+    def _note_connected(self) -> None:
+        self._is_connected = True
+        self._check_there()
+
+    def _check_there(self) -> None:
+        if self._is_connected and len(self._joined) >= self._workers:
+            self.are_there.set()
 
     # For the supervisor
 

@@ -64,6 +64,8 @@ class Membership:
         death_certificate: Callable[[str], DeathCertificate | None],
         end_worker: Callable[[str, str], bool],
     ) -> None:
+        #: Why this node has not joined through its seeds; empty if it has.
+        self.describe_seeds: Callable[[], str] = str
         self._joined = joined
         self.death_certificate = death_certificate
         self.end_worker = end_worker
@@ -200,8 +202,10 @@ class Membership:
             raise self._failure
 
     def describe_refusals(self) -> str:
-        """Sentences on nodes that were refused, each with a space in front; empty if there are none."""
+        """Sentences on nodes that were refused and on seeds, each with a space in front; empty if there are none."""
         errors = [str(self._mismatch(info)) for info in list(self._refused.values())]
+        if problem := self.describe_seeds():
+            errors.append(problem)
         return " " + " ".join(errors) if errors else ""
 
     def _mismatch(self, info: NodeInfo) -> BndlError:

@@ -25,6 +25,7 @@ from bndl.net.endpoints import loopback, without_ports
 from bndl.net.messages import NodeInfo
 from bndl.net.names import NodeName, machine_name, next_context_number
 from bndl.net.peers import own_versions
+from bndl.net.seedwatch import SeedWatch
 from bndl.net.session import Role, choose_role
 from bndl.net.zenoh import ZenohFabric
 
@@ -58,6 +59,7 @@ class DriverNode:
         names = ("bndl-driver", "bndl-bulk", "bndl-futures", "bndl-callbacks")
         self._loops = [ThreadLoop(name, self._crashed) for name in names]
         listen = config.listen or loopback(tls=credentials.has_tls)
+        self._seed_watch = SeedWatch(cluster, config.seeds, credentials, self._list_local)
         self._fabric = ZenohFabric(
             name,
             cluster,
@@ -68,6 +70,7 @@ class DriverNode:
             rejoin_timeout=config.rejoin_timeout,
             insecure_plaintext=config.insecure_plaintext,
             role=own_role,
+            seed_watch=self._seed_watch,
         )
         self._deployment = deployment
         self._supervisor: Supervisor | None = None
@@ -94,6 +97,7 @@ class DriverNode:
         loops = Loops(own, bulk, futures, callbacks)
         self.driver = Driver(self._fabric, info, loops, config, self.membership, config.max_concurrency)
         self.membership.bind(self.driver)
+        self.membership.describe_seeds = lambda: self._seed_watch.problem
         self.search_path = SearchPath(self._loops[0], self.driver.peers.send, self._list_local)
 
     def start(self) -> None:

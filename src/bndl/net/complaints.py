@@ -19,8 +19,16 @@ def explain(error: Exception) -> str:
     return _WRAPPED.sub(lambda match: match["text"], text).strip().rstrip(".")
 
 
-def explain_no_router(seeds: Sequence[str], error: Exception) -> str:
-    """What to do if none of these is a router that lets one in; to come after what was to reach it."""
+def explain_no_router(seeds: Sequence[str], error: Exception, problem: str = "") -> str:
+    """What to do if none of these is a router that lets one in; to come after what was to reach it.
+
+    Args:
+        seeds: the addresses.
+        error: of zenoh.
+        problem: what a diagnosis found, in sentences.
+    """
+    if problem:
+        return f"no router at {', '.join(seeds)}. {problem}"
     return (
         f"no router at {', '.join(seeds)}: {explain(error)}. Start one with `bndl router`, and see that its secret is "
         "the same."

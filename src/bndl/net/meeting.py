@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import zenoh
 
@@ -20,6 +20,7 @@ from bndl.net.complaints import explain_no_router
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import check_listen, check_seeds
 from bndl.net.lingering import stop_lingering
+from bndl.net.seedwatch import SeedWatch
 from bndl.net.session import Role, check_secret, find_addresses, open_session
 
 __all__ = ["MeetingPoint"]
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 #: Tokens that wait for the reader thread.
 _CHANNEL_TOKENS = 100_000
-#: Seconds that ``close`` waits for the reader thread.
+#: Seconds that ``close`` waits for the reader thread, and for a diagnosis of the seeds.
 _CLOSE_TIMEOUT = 5.0
 
 _open: weakref.WeakSet[MeetingPoint] = weakref.WeakSet()
@@ -45,13 +46,15 @@ class MeetingPoint:
         insecure_plaintext: whether ``listen`` may have addresses that other machines can reach without TLS.
         cluster: the name of the cluster whose nodes are watched.
         on_joined: called with the name of each node that comes, in a thread of its own.
+        own: the names of nodes that belong to this point: they join through it, and it through the seeds.
+        on_connected: called once when it is connected through a seed, in another thread.
         role: a router passes on what nodes send each other. A client only watches: it does not listen.
 
     Raises:
         InvalidOption: if the cluster, an endpoint or the secret cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of its own, by name
         self,
         *,
         credentials: Credentials,
@@ -62,6 +65,8 @@ class MeetingPoint:
         cluster: str,
         on_joined: Callable[[str], None],
         role: Role = Role.PEER,
+        own: Callable[[], Collection[str]] = tuple,
+        on_connected: Callable[[], None] = lambda: None,
     ) -> None:
         check_name("cluster", cluster)
         check_secret(credentials.secret)
@@ -75,6 +80,7 @@ class MeetingPoint:
         self._role = role
         self._tokens = f"bndl/{cluster}/peer/*/*"
         self._on_joined = on_joined
+        self._seed_watch = SeedWatch(cluster, self._seeds, credentials, own, on_connected)
         self._session: zenoh.Session | None = None
         self._watch: object = None
         self._reader: threading.Thread | None = None
@@ -85,10 +91,12 @@ class MeetingPoint:
         Raises:
             ClusterError: if an endpoint cannot be listened on.
         """
+        self._seed_watch.start()
         try:
             self._session = open_session(self._credentials, self._listen, self._seeds, self._lease, role=self._role)
             _open.add(self)
             at_last(_close_all)
+            self._seed_watch.bind(self._session)
             # Not by a callback: a thread of zenoh would be in Python when the process ends, which aborts it.
             channel: zenoh.handlers.FifoChannel[zenoh.Sample] = zenoh.handlers.FifoChannel(_CHANNEL_TOKENS)
             watch = self._session.liveliness().declare_subscriber(self._tokens, channel, history=True)
@@ -97,9 +105,10 @@ class MeetingPoint:
             self._reader.start()
             return find_addresses(self._session) if self._listen else ()
         except zenoh.ZError as error:
+            self.close()
             text = f"cannot listen on {', '.join(self._listen)}: {error}. Give addresses and ports that are free here."
             if not self._listen:
-                text = f"there is {explain_no_router(self._seeds, error)}"
+                text = f"there is {explain_no_router(self._seeds, error, self._seed_watch.problem)}"
             raise ClusterError(text) from None
 
     def _read(self, handler: zenoh.Handler[zenoh.Sample]) -> None:
@@ -117,6 +126,7 @@ class MeetingPoint:
 
     def close(self) -> None:
         """Listen no more. Idempotent."""
+        self._seed_watch.close(_CLOSE_TIMEOUT)
         session, self._session = self._session, None
         reader, self._reader = self._reader, None
         if session is not None:

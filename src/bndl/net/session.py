@@ -20,7 +20,7 @@ from bndl.net.credentials import Credentials
 from bndl.net.endpoints import Endpoint
 from bndl.net.fabric import MAX_MESSAGE_BYTES
 
-__all__ = ["Role", "check_secret", "choose_role", "find_addresses", "open_session"]
+__all__ = ["Role", "check_not_forked", "check_secret", "choose_role", "find_addresses", "open_session"]
 
 _USER = "bndl"
 #: For how many microseconds a sender is blocked on a peer that takes nothing before it is given up. A peer's lease runs
@@ -35,8 +35,12 @@ _ACCEPT_TIMEOUT_MS = 5_000
 #: all others out. Each takes a file descriptor, and others need some, too.
 _LEAST_PENDING = 100
 _MOST_PENDING = 4_096
-#: For how many milliseconds a client looks for its first router. Later it does so for as long as it lives.
-_ROUTER_TIMEOUT_MS = 10_000
+#: For how many seconds a client looks for its first router. Later it does so for as long as it lives.
+_ROUTER_TIMEOUT = 10.0
+
+
+#: Processes, this one or those that it was forked from, in which zenoh has begun to work.
+_used_in: set[int] = set()
 
 
 class Role(StrEnum):
@@ -71,6 +75,7 @@ def open_session(
     *,
     role: Role = Role.PEER,
     autoconnect: bool = True,
+    timeout: float = _ROUTER_TIMEOUT,
 ) -> zenoh.Session:
     """Open a session. Returns at once, before any seed is reached: seeds are tried again in the background.
 
@@ -83,9 +88,10 @@ def open_session(
         lease: seconds of silence after which a peer counts as lost.
         role: what the session is to the others. A client does not listen.
         autoconnect: whether to connect to the nodes that others tell of.
+        timeout: for how many seconds a client looks for its router.
 
     Raises:
-        zenoh.ZError: an endpoint cannot be listened on, or a client reached no router within 10 seconds.
+        zenoh.ZError: an endpoint cannot be listened on, or a client reached no router in time.
     """
     options = _options(credentials, listen, seeds, lease) | {"mode": role.value}
     if not autoconnect:
@@ -95,7 +101,7 @@ def open_session(
         options[_PATIENCE] = max(1, round(lease * 1e6 / 2))
     if role == Role.CLIENT:
         # It is of no use without a router, and zenoh waits for one before it returns. Nobody connects to it.
-        options |= {"connect/timeout_ms": _ROUTER_TIMEOUT_MS, "connect/exit_on_failure": True}
+        options |= {"connect/timeout_ms": round(timeout * 1000), "connect/exit_on_failure": True}
         return _open(options)
     # Zenoh reads who may connect from a file, which is there for that moment only.
     handle, name = tempfile.mkstemp(prefix="bndl-")  # only this user may read it
@@ -125,6 +131,20 @@ def find_addresses(session: zenoh.Session) -> tuple[str, ...]:
         if reply.ok is not None:
             return tuple(json.loads(reply.ok.payload.to_bytes())["locators"])
     raise ClusterError("zenoh did not tell its addresses within 5 seconds; start the node again")
+
+
+def check_not_forked() -> None:
+    """Zenoh's threads are not in a forked child, and it would wait for them for ever.
+
+    Raises:
+        ClusterError: this process was forked from one that had a session.
+    """
+    if _used_in - {os.getpid()}:
+        raise ClusterError(
+            "this process was forked from one that is, or was, in a cluster, so it cannot be in one. Start it without a"
+            ' fork, as multiprocessing.get_context("spawn") does, and connect in it.'
+        )
+    _used_in.add(os.getpid())
 
 
 def check_secret(secret: str) -> None:

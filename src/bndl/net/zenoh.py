@@ -36,7 +36,8 @@ from bndl.net.lingering import stop_lingering
 from bndl.net.names import is_worker
 from bndl.net.native import Inside
 from bndl.net.rejoin import Rejoiner
-from bndl.net.session import Role, check_secret, find_addresses, open_session
+from bndl.net.seedwatch import SeedWatch
+from bndl.net.session import Role, check_not_forked, check_secret, find_addresses, open_session
 
 __all__ = ["ZenohFabric"]
 
@@ -60,8 +61,6 @@ _CLOSE_TIMEOUT = 5.0
 _INTRODUCTION = 3.0
 
 _open_fabrics: weakref.WeakSet[ZenohFabric] = weakref.WeakSet()
-#: Processes, this one or those that it was forked from, in which zenoh has begun to work.
-_used_in: set[int] = set()
 
 
 class _News(NamedTuple):
@@ -86,6 +85,7 @@ class ZenohFabric:
         rejoin_timeout: for how many seconds a lost peer is looked for at its last addresses.
         insecure_plaintext: whether ``listen`` may have addresses that other machines can reach without TLS.
         role: a client does not listen, and its seeds are routers.
+        seed_watch: tells users why the node has not joined.
 
     Raises:
         InvalidOption: if the name, the cluster, an endpoint, the secret or the lease cannot be used.
@@ -103,6 +103,7 @@ class ZenohFabric:
         rejoin_timeout: float = 600.0,
         insecure_plaintext: bool = False,
         role: Role = Role.PEER,
+        seed_watch: SeedWatch | None = None,
     ) -> None:
         check_name("node", name)
         check_name("cluster", cluster)
@@ -119,6 +120,7 @@ class ZenohFabric:
         self._cluster = cluster
         self._credentials = credentials
         self._seeds = tuple(seeds)
+        self._seed_watch = seed_watch
         self._lease = lease
         self._pid = os.getpid()
         self._addresses: tuple[str, ...] = ()
@@ -169,12 +171,17 @@ class ZenohFabric:
             if self._listener is not None or self._closed:
                 raise RuntimeError(f"{self!r} was started or closed before; make a new one")
             self._listener = listener
-        _check_not_forked()
+        check_not_forked()
+        watch = self._seed_watch
+        if watch is not None:
+            watch.start()
         try:
             self._session = session = open_session(
                 self._credentials, self._listen, self._seeds, self._lease, role=self._role
             )
             _open_fabrics.add(self)
+            if watch is not None:
+                watch.bind(session)
             at_last(_close_all)
             if self._listen:
                 self._addresses = find_addresses(session)
@@ -198,7 +205,8 @@ class ZenohFabric:
                     "an address and a port free here."
                 )
             else:
-                text = f"{self!r} reached {explain_no_router(self._seeds, error)}"
+                problem = "" if watch is None else watch.problem
+                text = f"{self!r} reached {explain_no_router(self._seeds, error, problem)}"
             raise ClusterError(text) from None
         except BaseException:
             self.close()
@@ -251,6 +259,8 @@ class ZenohFabric:
             self._publishers.clear()
         self._ending.set()
         self._rejoiner.close(_CLOSE_TIMEOUT)
+        if self._seed_watch is not None:
+            self._seed_watch.close(_CLOSE_TIMEOUT)
         if session is not None:
             try:
                 session.close()  # type: ignore[no-untyped-call]
@@ -375,16 +385,6 @@ def _quality(*, bulk: bool) -> dict[str, Any]:
     """How a frame is sent: never dropped for congestion, not held back to be batched."""
     priority = _BULK if bulk else zenoh.Priority.INTERACTIVE_HIGH
     return {"congestion_control": zenoh.CongestionControl.BLOCK, "priority": priority, "express": True}
-
-
-def _check_not_forked() -> None:
-    """Zenoh's threads are not in a forked child, and it would wait for them for ever."""
-    if _used_in - {os.getpid()}:
-        raise ClusterError(
-            "this process was forked from one that is, or was, in a cluster, so it cannot be in one. Start it without a"
-            ' fork, as multiprocessing.get_context("spawn") does, and connect in it.'
-        )
-    _used_in.add(os.getpid())
 
 
 def _close_all() -> None:
