@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from bndl.errors import InvalidOption
+from bndl.remedies import remedy_for
 from bndl.reprs import safe_repr
 
 __all__ = [
@@ -208,7 +209,8 @@ def check_callable(name: str, value: T, hint: str = "") -> T:
         InvalidOption: it cannot.
     """
     if not callable(value):
-        raise complain(name, "callable", value, hint)
+        remedy = remedy_for(value).rstrip(".")
+        raise complain(name, "callable", value, f"{hint}. {remedy}" if hint and remedy else remedy or hint)
     return value
 
 

@@ -66,6 +66,7 @@ class Config:
         mesh: whether to be connected to all other nodes; if not, to one of the seeds only, which must be routers.
         mesh_workers: up to how many workers of a driver that is alone with them are connected to each other. If there
             are more, each is connected to the driver only, which passes on what they send each other.
+        show_items: whether the error of a task shows a short text of its item or arguments.
 
     Raises:
         InvalidOption: a value makes no sense.
@@ -98,6 +99,7 @@ class Config:
     rejoin_timeout: float = 600.0
     mesh: bool = True
     mesh_workers: int = 16
+    show_items: bool = True
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -184,4 +186,5 @@ _CHECKS: Mapping[str, Callable[[str, Any], object]] = {
     "rejoin_timeout": partial(check_seconds, hint="seconds for which a lost node is looked for"),
     "mesh": check_flag,
     "mesh_workers": partial(_count, hint="up to how many workers are connected to each other"),
+    "show_items": check_flag,
 }

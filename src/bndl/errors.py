@@ -18,6 +18,7 @@
     │   └── ProfilerUnavailable      a library that profiling takes is missing, or in use by somebody else
     ├── TaskError                    the user's code did not succeed
     │   ├── TaskFailed               a task failed in its last attempt
+    │   │   └── NotUnpicklable       its function or argument could not be unpickled on the worker
     │   ├── TaskCancelled            a task or its job was cancelled
     │   ├── TaskTimeout              an attempt took longer than its timeout
     │   ├── InputFailed              a task used the result of a task that failed
@@ -38,9 +39,8 @@
         └── ForbiddenTransition      an event that the task's state does not allow
 
 Outside of the tree are ``RemoteTraceback``, ``TaskInterrupted`` and the warnings, which are no errors.
-
-The user's mistakes, lost workers and bndl's own bugs are different branches. Facts are attributes, the text ends with
-the next step, and every error survives pickling: an error is rebuilt from the keyword arguments it was made with.
+Facts are attributes, the text ends with the next step, and every error survives pickling: it is rebuilt from the
+keyword arguments it was made with.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ from typing import Any
 
 from bndl.attempts import AttemptRecord
 from bndl.death import DeathCertificate, LastTask
+from bndl.rendering import render
+from bndl.warned import ClusterUnstableWarning, RepeatedNumbersWarning
 
 __all__ = [
     "AttemptRecord",
@@ -74,6 +76,7 @@ __all__ = [
     "NoWorkers",
     "NotPicklable",
     "NotProfiling",
+    "NotUnpicklable",
     "NowhereToRun",
     "OutOfMemory",
     "PeerLost",
@@ -109,8 +112,7 @@ class BndlError(Exception):
         super().__init__(message)
         self.message = message
         self._facts = {"message": message, **facts}
-        for name, value in facts.items():
-            setattr(self, name, value)
+        vars(self).update(facts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._facts, self.__cause__)
@@ -193,14 +195,14 @@ class TaskError(BndlError):
 
 
 class RemoteTraceback(Exception):
-    """The traceback of an exception as it was in the worker, as text. The ``__cause__`` of the exception itself."""
+    """The traceback of an exception as it was in the worker. ``__cause__`` of the exception, ``text`` is all of it."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
+    def __init__(self, text: str, shown: str = "") -> None:
+        super().__init__(text, shown)
         self.text = text
 
     def __str__(self) -> str:
-        return f"\n{self.text}"
+        return f"\n{self.args[1] or self.text}"  # without the exception, which is shown after this
 
 
 class TaskFailed(TaskError):
@@ -215,6 +217,12 @@ class TaskFailed(TaskError):
     task: str
     job: str
     attempts: Sequence[AttemptRecord]
+
+    _render_traceback_ = render  # IPython and notebooks ask for this
+
+
+class NotUnpicklable(TaskFailed):
+    """A task was not called: its function or argument could not be unpickled on the worker. ``__cause__`` says why."""
 
 
 class TaskCancelled(TaskError):
@@ -234,11 +242,9 @@ class TaskTimeout(TaskError, TimeoutError):
 
 
 class TaskInterrupted(KeyboardInterrupt):
-    """Raised by bndl in a task, wherever it is, that was cancelled or is out of time and has not ended by itself.
+    """Raised by bndl in a task that was cancelled or is out of time and has not ended by itself; let it through.
 
-    It may be caught to clean up, and is to be let through. It is no ``Exception``, so that ``except Exception`` does
-    not catch it, and it is a ``KeyboardInterrupt``, because that is what other code, such as asyncio, takes for an
-    order to stop.
+    It is a ``KeyboardInterrupt``, because code such as asyncio takes that, and no ``Exception``, for an order to stop.
     """
 
 
@@ -390,11 +396,3 @@ class ForbiddenTransition(InternalError):
     """
 
     story: Sequence[str]
-
-
-class ClusterUnstableWarning(UserWarning):
-    """The peers did not agree on who is there within the time given."""
-
-
-class RepeatedNumbersWarning(UserWarning):
-    """Several tasks get a random generator in the same state, so they draw the same numbers."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
+import concurrent.futures
 import dataclasses
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from bndl.errors import NotPicklable
+from bndl.checks import check_callable
+from bndl.errors import InvalidOption, NotPicklable
 from bndl.execute.payloads import Packer
 
 LOCK = threading.Lock()
@@ -272,3 +275,47 @@ HOSTILE = {
 )
 def test_whatever_it_does_it_is_refused_with_a_path(name: str, wrap: Callable[[Any], Any]) -> None:
     assert refuse(wrap(HOSTILE[name])).path
+
+
+async def wait_for_nothing() -> None:
+    pass
+
+
+async def give_nothing() -> AsyncIterator[int]:
+    yield 1
+
+
+def make_coroutine() -> object:
+    made = wait_for_nothing()
+    made.close()
+    return made
+
+
+def make_future() -> object:
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.create_future()
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (concurrent.futures.Future, ".result()"),
+        (make_future, "Await it"),
+        (make_coroutine, "asyncio.run("),
+        (give_nothing, "asyncio.run("),
+        (lambda: (each for each in [1]), "list(...)"),
+        (lambda: sys.__stderr__, "Give its path"),
+        (threading.Lock, "Create it where it is used"),
+    ],
+)
+def test_the_text_says_what_to_give_instead(make: Callable[[], object], remedy: str) -> None:
+    value = make()
+    error = refuse([{"deep": value}])
+    assert remedy in str(error)
+    assert error.path == "the list -> item 0 -> item 'deep'"
+    with pytest.raises(InvalidOption, match="must be callable, got") as caught:
+        check_callable("function", value, "a hint")
+    assert remedy in str(caught.value) or "Create it" in remedy

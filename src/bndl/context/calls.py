@@ -19,6 +19,7 @@ from bndl.driver.preparing import make_growing_spec
 from bndl.driver.tasks import Task
 from bndl.errors import BndlError, TaskCancelled
 from bndl.execute.payloads import Packer
+from bndl.execute.shown import function_name
 from bndl.net.messages import Space
 from bndl.schedule.events import JobSpec
 from bndl.schedule.instructions import TaskOutcome
@@ -87,7 +88,7 @@ class Calls:
         if name is not None:
             task = task.options(name=name)
         payload = self._pack(task.call, name_of(function, "call"))
-        task.call = None
+        task.call = function_name(function)  # for errors
         index = next(self._numbers)
         number = (self._stage.number << 32) + index
         task.begin_run(self._stage, index)

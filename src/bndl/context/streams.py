@@ -18,6 +18,7 @@ from bndl.driver.preparing import make_growing_spec, pack_function
 from bndl.driver.tasks import Task
 from bndl.errors import InvalidOption, ItemsFailed
 from bndl.execute.payloads import Packer
+from bndl.execute.shown import function_name
 from bndl.net.messages import Space
 from bndl.reprs import safe_repr, safe_str
 from bndl.schedule.events import JobSpec
@@ -64,6 +65,7 @@ class _Stream:
         number = driver.next_number()
         payload = pack_function(driver, self._packer, function, f"the function {name!r}", number)
         self._stage = self.execution.add_stage(name, payload, number=number, growing=True)
+        self._stage.function_name = function_name(function)
         spec = make_growing_spec(self._stage, options)
         driver.submit(self.execution, JobSpec(self.execution.number, (spec,)))
 

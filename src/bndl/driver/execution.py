@@ -53,6 +53,7 @@ class StageRun:
         locality: says where its tasks are to run, if anything does.
         task_localities: the same for single tasks that differ, by index.
         max_failures: how many of its tasks may fail before the job does.
+        function_name: for errors; empty if it has none, or each task brings its own.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class StageRun:
         self.locality: Locality | None = None
         self.task_localities: dict[int, Locality] = {}
         self.max_failures = 0
+        self.function_name = ""
 
     @property
     def job_name(self) -> str:

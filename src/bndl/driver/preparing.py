@@ -15,6 +15,7 @@ from bndl.driver.options import Effective, Options
 from bndl.driver.tasks import Task
 from bndl.errors import ForeignRef, InvalidJob, JobCycle, JobStarted
 from bndl.execute.payloads import Packer
+from bndl.execute.shown import function_name
 from bndl.net.messages import Space
 from bndl.schedule.events import JobSpec, StageSpec
 
@@ -83,6 +84,7 @@ def _prepare_stages(driver: Driver, job: Job, execution: Execution) -> list[Stag
         what = f"the function of stage {stage.name!r}"
         function = pack_function(driver, packer, stage.function, what, stage.number)
         run = execution.add_stage(stage.name, function, number=stage.number, calls=stage.function is None, kept=kept)
+        run.function_name = function_name(stage.function) if stage.function is not None else ""
         run.tasks = dict(enumerate(stage.tasks))
         run.counters.tasks = len(stage.tasks)
         _settle_options(run, job, stage)

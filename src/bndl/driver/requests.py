@@ -9,13 +9,15 @@ from typing import Any
 
 from bndl.driver.futures import Loops, Ready, RemoteFuture
 from bndl.driver.waiters import Waiters
-from bndl.errors import BndlError, InternalError, TaskFailed
+from bndl.errors import BndlError, InternalError, NotUnpicklable, TaskFailed
 from bndl.execute import failures
 from bndl.execute.payloads import Packer, unpack
+from bndl.execute.shown import function_name
 from bndl.execute.transfer import Transfer
 from bndl.net import messages
 from bndl.net.calls import Calls
 from bndl.net.messages import Message, Space
+from bndl.reprs import safe_str, type_name
 
 __all__ = ["Requests"]
 
@@ -57,7 +59,7 @@ class Requests:
             NotPicklable: the call cannot travel.
             BndlError: the driver has ended.
         """
-        payload = Packer().pack((function, args, kwargs), f"the call of {function!r}")
+        payload = Packer().pack((function, args, kwargs), f"the call of {function_name(function)}")
         future = self._new_future()
 
         def answered(answer: Message | BndlError) -> None:
@@ -102,10 +104,11 @@ class _Reply:
             return unpack(self._payload)
         except (Exception, SystemExit) as cause:
             text = (
-                f"the call of {self._function!r} on {self._peer} succeeded, but its result cannot be unpickled here "
-                f"({type(cause).__name__}: {cause}). Return plain data, or a class that is importable here."
+                f"the call of {function_name(self._function)} on {self._peer} succeeded, but its result cannot be "
+                f"unpickled here ({type_name(cause)}: {safe_str(cause)}). Return plain data, or a class that is "
+                "importable here."
             )
-            raise TaskFailed(text, task=repr(self._function), job="", attempts=()) from cause
+            raise TaskFailed(text, task=function_name(self._function), job="", attempts=()) from cause
 
 
 def _read(peer: str, function: object, answer: Message | BndlError) -> _Reply | BndlError:
@@ -117,7 +120,13 @@ def _read(peer: str, function: object, answer: Message | BndlError) -> _Reply | 
     if answer.succeeded:
         return _Reply(peer, function, answer.payload)
     failure, cause = failures.read(answer.payload)
-    text = f"the call of {function!r} on {peer} failed: {failure.line}\n\n{failure.trace}"
-    error = TaskFailed(text, task=repr(function), job="", attempts=())
+    name = function_name(function)
+    place = f"\n  {failure.place}" if failure.place else ""
+    text = f"the call of {failure.call or name} on {peer} failed: {failure.line}{place}"
+    kind: type[TaskFailed] = TaskFailed
+    if failure.loading:
+        text = f"{name} was not called on {peer}, because the call could not be unpickled there: {failure.line}{place}"
+        kind = NotUnpicklable
+    error = kind(text, task=name, job="", attempts=())
     error.__cause__ = cause
     return error

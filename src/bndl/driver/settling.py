@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from bndl.driver.delivery import Delivery
 from bndl.driver.execution import Execution, StageRun
-from bndl.driver.tasks import Task
+from bndl.driver.tasks import Cause, Task
 from bndl.errors import (
     AttemptRecord,
     BndlError,
     DeathCertificate,
     InternalError,
+    NotUnpicklable,
     NowhereToRun,
     TaskTimeout,
     WorkerLost,
 )
 from bndl.execute import failures
+from bndl.execute.shown import describe_packed, function_name
 from bndl.execute.store import Store
 from bndl.net.messages import Result, Space
 from bndl.schedule.instructions import End, NoteAttempt, Settle, TaskOutcome
@@ -51,7 +54,7 @@ class Settling:
         #: The results of the message that is being handled, by task.
         self._arrived: dict[int, Result] = {}
         #: Why the last attempt of a task failed, until the task is done.
-        self._causes: dict[int, tuple[BaseException, str]] = {}
+        self._causes: dict[int, Cause] = {}
         #: Of the worker that was lost last.
         self._certificate: DeathCertificate | None = None
         #: Tasks to tell users of, by execution.
@@ -88,34 +91,33 @@ class Settling:
             counters.failed += 1
             failure, error = failures.read(result.payload)
             cause = failure.line
-            self._causes[instruction.task] = (error, f"{failure.line}\n\n{failure.trace}")
+            self._causes[instruction.task] = _read_cause(failure, error)
         elif instruction.end is End.TIMED_OUT:
             counters.failed += 1
             timeout = stage.options_of(task.index).timeout
             late = TaskTimeout(f"{task.name}: {cause}", task=task.name, timeout=timeout)
             late.__cause__ = self._make_lost(instruction, task)
-            self._causes[instruction.task] = (late, late.message)
+            self._causes[instruction.task] = Cause(late, late.message)
         elif instruction.end is End.LOST:
             counters.lost += 1
             lost = self._make_lost(instruction, task)
-            self._causes[instruction.task] = (lost, lost.message)
+            certificate = f"\n\n{lost.certificate}" if lost.certificate is not None else ""
+            self._causes[instruction.task] = Cause(lost, f"{lost.message}{certificate}")
         elif instruction.end is End.INPUTS_MISSING:
             counters.inputs_missing += 1
             missing = ", ".join(f"{number} on {node}" for number, node in result.missing[:3])
             lost = WorkerLost(f"inputs of {task.name} were lost: {missing}", worker=instruction.worker, reason=cause)
-            self._causes[instruction.task] = (lost, lost.message)
+            self._causes[instruction.task] = Cause(lost, lost.message)
         else:
             text = f"{instruction.worker} gave up {task.name}: {cause}. If nobody cancelled it this is a bug in bndl."
-            self._causes[instruction.task] = (InternalError(text), text)
+            self._causes[instruction.task] = Cause(InternalError(text), text)
         record = AttemptRecord(instruction.number, instruction.worker, str(instruction.end), cause, seconds)
         task.note(record)
 
     def _make_lost(self, instruction: NoteAttempt, task: Task) -> WorkerLost:
         text = f"{instruction.worker} was lost while it had {task.name}: {instruction.reason}"
-        certificate = self._certificate
-        if certificate is not None:
-            text = f"{text}\n\n{certificate}"
-        return WorkerLost(text, worker=instruction.worker, reason=instruction.reason, certificate=certificate)
+        # Without the certificate, which the text of the task's error has: both are shown together.
+        return WorkerLost(text, worker=instruction.worker, reason=instruction.reason, certificate=self._certificate)
 
     def note_loss(
         self, executions: Iterable[Execution], worker: str, reason: str, certificate: DeathCertificate | None
@@ -159,8 +161,8 @@ class Settling:
                 settled.append(task)
         self._tell(stage, settled)
 
-    def _fail(self, stage: StageRun, task: Task, cause: tuple[BaseException, str]) -> None:
-        task.fail(*cause)
+    def _fail(self, stage: StageRun, task: Task, cause: Cause) -> None:
+        task.fail(replace(cause, call=_describe_call(stage, task, cause.call)))
         stage.counters.failed_tasks += 1
         if stage.execution.independent or stage.counters.failed_tasks <= stage.max_failures:
             task.tolerate()
@@ -215,7 +217,7 @@ class Settling:
                 task.succeed(payload, result.number, worker, result.seconds)
             else:
                 task.note(AttemptRecord(result.number, worker, "failed", payload.message, result.seconds))
-                task.fail(payload, payload.message)
+                task.fail(Cause(payload, payload.message, _describe_call(stage, task)))
                 if not stage.execution.independent:
                     stage.execution.driver.cancel(stage.execution, payload.message, task.failure)
             stage.counters.by_worker[worker] = stage.counters.by_worker.get(worker, 0) + 1
@@ -256,11 +258,31 @@ class Settling:
                 execution.listener.tasks_settled(tasks)
 
 
-def _nowhere(reason: str, before: tuple[BaseException, str] | None) -> tuple[BaseException, str]:
+def _read_cause(failure: failures.Failure, error: BaseException) -> Cause:
+    """Why an attempt failed, from what its worker says."""
+    detail = f"{failure.line}\n  {failure.place}" if failure.place else failure.line
+    if not failure.loading:
+        return Cause(error, detail, failure.call)
+    detail = f"{failure.loading} could not be unpickled on the worker, so it was not called: {detail}"
+    return Cause(error, detail, kind=NotUnpicklable)
+
+
+def _describe_call(stage: StageRun, task: Task, call: str = "") -> str:
+    """The call of a task, as the worker describes it, or else from what is pickled of it."""
+    shows_items = stage.execution.driver.config.show_items
+    if not call:
+        name = stage.function_name
+        if stage.calls:
+            name = task.call if isinstance(task.call, str) else function_name(task.call[0])
+        call = describe_packed(name, task.arguments, brings_function=stage.calls)
+    return call if shows_items else call.partition("(")[0]
+
+
+def _nowhere(reason: str, before: Cause | None) -> Cause:
     """A task failed without an attempt to blame; ``before`` is how its last attempt ended, if there was one."""
     text = f"{reason or 'nothing is known of it'}. Allow a worker, or start one that it may use."
     error = NowhereToRun(text)
     if before is not None:
-        error.__cause__ = before[0]
-        text = f"{text} Its last attempt: {before[1]}"
-    return error, text
+        error.__cause__ = before.error
+        text = f"{text} Its last attempt: {before.detail}"
+    return Cause(error, text)

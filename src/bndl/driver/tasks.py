@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from bndl.driver.history import Transition
@@ -20,9 +21,26 @@ if TYPE_CHECKING:
     from bndl.driver.execution import StageRun
     from bndl.driver.jobs import Stage
 
-__all__ = ["Task"]
+__all__ = ["Cause", "Task"]
 
 _UNSET = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a task failed.
+
+    Attributes:
+        error: what becomes the cause of its error.
+        detail: the same as text.
+        call: what was called, in short; empty if that is not known.
+        kind: the class of its error.
+    """
+
+    error: BaseException
+    detail: str
+    call: str = ""
+    kind: type[TaskFailed] = TaskFailed
 
 
 class Task(metaclass=Listed):
@@ -354,14 +372,15 @@ class Task(metaclass=Listed):
         self._seconds = seconds
         self._outcome = TaskOutcome.SUCCEEDED
 
-    def fail(self, cause: BaseException, detail: str) -> None:
+    def fail(self, why: Cause) -> None:
         """It is done for: the last attempt failed."""
         attempts = self.attempts
         few = {0: "without an attempt", 1: "in its only attempt"}
         tried = few.get(len(attempts), f"in all of its {len(attempts)} attempts")
-        text = f"{self.name} of job {self._job_name!r} failed {tried}: {detail}"
-        self._error = TaskFailed(text, task=self.name, job=self._job_name, attempts=attempts)
-        self._error.__cause__ = cause
+        call = f", for {why.call}" if why.call and attempts else ""
+        text = f"{self.name} of job {self._job_name!r} failed {tried}{call}: {why.detail}"
+        self._error = why.kind(text, task=self.name, job=self._job_name, attempts=attempts)
+        self._error.__cause__ = why.error
         self._outcome = TaskOutcome.FAILED
 
     def end_cancelled(self, reason: str) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from bndl.errors import NotPicklable, TaskInterrupted
+from bndl.remedies import remedy_for
 from bndl.reprs import safe_repr, type_name
 
 __all__ = ["find_culprit", "is_searching", "traced"]
@@ -79,7 +80,7 @@ def is_searching() -> bool:
     return _search.is_on
 
 
-def find_culprit(value: Any, error: BaseException, repeat: Callable[[Any], object]) -> tuple[str, str]:
+def find_culprit(value: Any, error: BaseException, repeat: Callable[[Any], object]) -> tuple[str, str, str]:
     """Look for the smallest part of a value that cannot be pickled.
 
     Args:
@@ -88,7 +89,7 @@ def find_culprit(value: Any, error: BaseException, repeat: Callable[[Any], objec
         repeat: pickles a value once more, with new picklers, whose classes come from ``traced``.
 
     Returns:
-        Where it sits, such as ``parse -> closure variable 'lock'``, and what it is, such as ``a _thread.lock``.
+        Where it sits, such as ``parse -> closure variable 'lock'``, what it is, such as ``a _thread.lock``, a remedy.
     """
     chain = [value]
     if not _search.is_on and not isinstance(error, NotPicklable):  # or it has been searched already
@@ -101,7 +102,10 @@ def find_culprit(value: Any, error: BaseException, repeat: Callable[[Any], objec
             pass
         finally:
             _search.is_on = False
-    return _show_path(chain), _kind_of(chain[-1])
+    # What is in a future or in a file tells users nothing.
+    end = next((index for index, part in enumerate(chain) if remedy_for(part)), len(chain) - 1)
+    remedy = remedy_for(chain[end]) or "Create it where it is used, or leave it out."
+    return _show_path(chain[: end + 1]), _kind_of(chain[end]), remedy
 
 
 def _find_chain(value: Any, error: BaseException, repeat: Callable[[Any], object]) -> list[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bndl.errors import ClusterError
 from bndl.execute import failures
 from bndl.execute.payloads import Packer, unpack
+from bndl.execute.shown import function_name
 from bndl.net.messages import Answer, Call, Message
 
 __all__ = ["MOST_CALLS", "Calling"]
@@ -52,13 +53,15 @@ class Calling:
             self._answer(sender, message, failures.describe(ClusterError(text), 0), succeeded=False)
 
     def _run(self, sender: str, message: Call) -> None:
+        call, loading = "", "the call"
         try:
             function, args, kwargs = unpack(message.function)
+            call, loading = function_name(function), ""
             payload = Packer().pack(function(*args, **kwargs), "the result")
             # In here, because this raises, too, if the result is too large for a message.
             self._answer(sender, message, payload, succeeded=True)
         except BaseException as error:  # noqa: BLE001 - where the thread ends; it goes to the caller
-            self._answer(sender, message, failures.describe(error, 1), succeeded=False)
+            self._answer(sender, message, failures.describe(error, 1, call=call, loading=loading), succeeded=False)
 
     def _answer(self, sender: str, message: Call, payload: bytes, *, succeeded: bool) -> None:
         self._send(sender, Answer(message.call, succeeded, payload))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from bndl.errors import RemoteException, RemoteTraceback, TaskInterrupted
 from bndl.execute.payloads import Packer, unpack
+from bndl.execute.shown import describe_place
 from bndl.execute.texts import cut, cut_middle, plain
 
 __all__ = [
@@ -35,6 +36,9 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
         trace: the traceback, as text.
         pickled: the exception itself; empty if it cannot be pickled, or is large.
         bases: the qualified names of its class and of its base classes, all with their module, for ``matches``.
+        call: the call that raised it, in short, such as ``parse('a.txt')``; empty if that is not known.
+        place: where in the user's code, in one line.
+        loading: what was being unpickled when it was raised, so that there was no call; empty if nothing was.
     """
 
     kind: str
@@ -42,6 +46,9 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     trace: str
     pickled: bytes = b""
     bases: tuple[str, ...] = ()
+    call: str = ""
+    place: str = ""
+    loading: str = ""
 
     @property
     def line(self) -> str:
@@ -49,11 +56,19 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
         first = self.text.partition("\n")[0]
         return f"{self.kind}: {first}" if first else self.kind
 
+    @property
+    def traceback(self) -> RemoteTraceback:
+        """The traceback as an exception, which shows it without what was raised: that is shown after it."""
+        last = f"{self.kind}: {self.text}" if self.text else self.kind
+        return RemoteTraceback(self.trace, self.trace.rstrip().removesuffix(last).rstrip())
+
 
 #: Of the text, in characters.
 _MOST_TEXT = 16 << 10
 #: Of the traceback, in characters.
 _MOST_TRACE = 128 << 10
+#: Of the place, in characters.
+_MOST_PLACE = 500
 #: Of the exception itself, in bytes.
 _MOST_PICKLED = 1 << 20
 
@@ -61,7 +76,14 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Failure)
 
 
-def describe(error: BaseException, skip_frames: int = 0, stack: str = "") -> bytes:
+def describe(
+    error: BaseException,
+    skip_frames: int = 0,
+    stack: Sequence[traceback.FrameSummary] = (),
+    *,
+    call: str = "",
+    loading: str = "",
+) -> bytes:
     """An exception in a form that always travels, and in a message, so it is not large.
 
     The user's code that it calls may raise what it wants; only ``TaskInterrupted`` is let through.
@@ -70,9 +92,11 @@ def describe(error: BaseException, skip_frames: int = 0, stack: str = "") -> byt
         error: the exception.
         skip_frames: how many of the outermost frames are bndl's own and of no use to the user.
         stack: where the code is that it is about, if it was not raised there.
+        call: the call that raised it, in short.
+        loading: what was being unpickled when it was raised, if anything was.
     """
     try:
-        return _describe(error, skip_frames, stack)
+        return _encoder.encode(_describe(error, skip_frames, stack, plain(call), loading))
     except TaskInterrupted:
         raise
     except BaseException as inner:  # noqa: BLE001 - a metaclass, or properties in the place of what all exceptions have
@@ -81,7 +105,9 @@ def describe(error: BaseException, skip_frames: int = 0, stack: str = "") -> byt
         return _encoder.encode(Failure("exception", text, text, bases=(*bases, "builtins.BaseException")))
 
 
-def _describe(error: BaseException, skip_frames: int, stack: str) -> bytes:
+def _describe(
+    error: BaseException, skip_frames: int, stack: Sequence[traceback.FrameSummary], call: str, loading: str
+) -> Failure:
     trace = error.__traceback__
     for _ in range(skip_frames):
         if trace is not None and trace.tb_next is not None:
@@ -104,10 +130,12 @@ def _describe(error: BaseException, skip_frames: int, stack: str) -> bytes:
         lines = [*traceback.format_tb(trace), f"{name}: {text}\n"]
     bases = tuple(_qualified_name(base) for base in kind.__mro__ if issubclass(base, BaseException))
     if stack:
-        lines = ["Traceback of where it was (most recent call last):\n", stack, f"{name}: {text}\n"]
+        where = traceback.format_list(stack)
+        lines = ["Traceback of where it was (most recent call last):\n", *where, f"{name}: {text}\n"]
     text = cut(plain(text), _MOST_TEXT)
     shown = cut_middle(plain("".join(lines)), _MOST_TRACE)
-    return _encoder.encode(Failure(name, text, shown, _pickle(error), bases))
+    place = cut(plain(describe_place(trace, stack)), _MOST_PLACE)
+    return Failure(name, text, shown, _pickle(error), bases, call, place, loading)
 
 
 def _decode(payload: bytes) -> Failure:
@@ -146,7 +174,7 @@ def rebuild(payload: bytes) -> tuple[Failure, BaseException]:
     if failure.pickled:
         try:
             error = unpack(failure.pickled)
-            error.__cause__ = RemoteTraceback(failure.trace)  # which its class may not allow
+            error.__cause__ = failure.traceback  # which its class may not allow
         except BaseException:  # noqa: BLE001 - the user's class, which may not exist here, and may raise what it wants
             error = None
     if not isinstance(error, BaseException):
@@ -154,7 +182,7 @@ def rebuild(payload: bytes) -> tuple[Failure, BaseException]:
             f"{failure.line}\nThe exception itself could not be sent; make its class picklable, and small, to get it."
         )
         error = RemoteException(text, kind=failure.kind, text=failure.text)
-        error.__cause__ = RemoteTraceback(failure.trace)
+        error.__cause__ = failure.traceback
     return failure, error
 
 

@@ -88,10 +88,10 @@ class Packer:
         except Exception as error:
             if isinstance(error, BndlError) and not isinstance(error, NotPicklable):
                 raise
-            path, culprit = find_culprit(value, error, lambda part: Packer().pack_or_raise(part))
+            path, culprit, remedy = find_culprit(value, error, lambda part: Packer().pack_or_raise(part))
             text = (
                 f"{what} cannot be sent to another process: {path} is {culprit}, which cannot be pickled "
-                f"({type_name(error)}: {safe_str(error, _MOST_TEXT)}). Create it where it is used, or leave it out."
+                f"({type_name(error)}: {safe_str(error, _MOST_TEXT)}). {remedy}"
             )
             raise NotPicklable(text, what=what, path=path) from error
         finally:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bndl.config import Config
-from bndl.errors import OutOfMemory, ResultTooLarge, TaskInterrupted, TaskTimeout
+from bndl.errors import InputFailed, OutOfMemory, ResultTooLarge, TaskCancelled, TaskInterrupted, TaskTimeout
 from bndl.execute import failures, memory
 from bndl.execute.border import Border, Stop
 from bndl.execute.current import current
@@ -17,6 +17,7 @@ from bndl.execute.interrupter import Interrupter
 from bndl.execute.payloads import Packer, unpack
 from bndl.execute.raising import without_wake
 from bndl.execute.refs import NO_RESULT, provided
+from bndl.execute.shown import describe_call, function_name
 from bndl.execute.slots import Prepared
 from bndl.execute.store import Store
 from bndl.execute.watchdog import Watchdog
@@ -25,6 +26,9 @@ from bndl.net.messages import Result, Space
 __all__ = ["ABANDONED", "FAILED", "INPUTS_MISSING", "SUCCEEDED", "Runner"]
 
 SUCCEEDED, FAILED, INPUTS_MISSING, ABANDONED = range(4)
+
+#: Raised while arguments are unpickled, but not because of that.
+_NOT_OF_LOADING = (InputFailed, TaskCancelled, TaskInterrupted, TaskTimeout)
 
 
 class Runner:
@@ -72,7 +76,7 @@ class Runner:
         # What watches is outside of the border: nothing that is meant for the attempt comes up there.
         kind, payload, seen = self._pass(prepared) if watch is None else watch.run(prepared, self._pass)
         current.set(None)
-        prepared.inputs = None
+        prepared.inputs, prepared.calls = None, ""
         if prepared.voice is not None:
             prepared.tenancy.lines.end(prepared)
         stop = prepared.stop
@@ -101,11 +105,12 @@ class Runner:
     def report_stuck(self, prepared: Prepared) -> tuple[str, Result | None]:
         """Of an attempt that does not end: where it is, and what is to be reported of it, if it is out of time."""
         stack = _stack_of(prepared)
+        text = "".join(traceback.format_list(stack))
         stop = prepared.stop
         if stop is None or not isinstance(stop.error, TaskTimeout):
-            return stack, None
+            return text, None
         payload = failures.describe(stop.error, stack=stack)
-        return stack, Result(*prepared.key, FAILED, self._now() - prepared.started, payload)
+        return text, Result(*prepared.key, FAILED, self._now() - prepared.started, payload)
 
     def _pass(self, prepared: Prepared) -> tuple[int, bytes, Stop | None]:
         """Cross the border and come back. Returns as ``_cross`` does, and raises nothing."""
@@ -127,15 +132,20 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises; it goes to the driver
             stop = prepared.stop
             if stop is None:
-                return FAILED, self._describe(prepared, error, 2), None
+                return FAILED, self._describe(prepared, error, 2, show_call=True), None
             if not isinstance(stop.error, TaskTimeout):
                 return ABANDONED, b"", stop
             late = stop.error.with_traceback(without_wake(error.__traceback__))
             late.__context__ = None if isinstance(error, TaskInterrupted | TaskTimeout) else error
-            return FAILED, failures.describe(late, 2), stop
+            return FAILED, failures.describe(late, 2, call=self._describe_call(prepared)), stop
 
-    def _describe(self, prepared: Prepared, error: BaseException, skip_frames: int) -> bytes:
-        """Describe what a task raised. Not where it was caught: an exception that is named there keeps all alive."""
+    def _describe(
+        self, prepared: Prepared, error: BaseException, skip_frames: int, *, show_call: bool = False
+    ) -> bytes:
+        """Describe what a task raised. Not where it was caught: an exception that is named there keeps all alive.
+
+        ``show_call`` only inside of the border: it may call the ``__repr__`` of the user's arguments.
+        """
         explained = memory.explain(error)
         if isinstance(explained, OutOfMemory):
             shielded = self._border.shield(prepared)
@@ -144,12 +154,25 @@ class Runner:
             finally:
                 if shielded:
                     self._border.unshield(prepared)
-        return failures.describe(explained, skip_frames)
+        calls = prepared.calls
+        loading = calls if isinstance(calls, str) and not isinstance(error, _NOT_OF_LOADING) else ""
+        call = self._describe_call(prepared) if show_call else ""
+        return failures.describe(explained, skip_frames, call=call, loading=loading)
+
+    def _describe_call(self, prepared: Prepared) -> str:
+        """What was called, if anything was by now."""
+        calls = prepared.calls
+        if isinstance(calls, str):
+            return ""
+        function, args, kwargs = calls
+        name = function_name(function)
+        return describe_call(name, args, kwargs) if self._config.show_items else name
 
     def _call_task(self, prepared: Prepared) -> bytes:
         """Unpickle, call and pickle."""
         attempt = prepared.attempt
         definition = prepared.definition
+        prepared.calls = "its argument"
         if attempt.sources:
             none = {task for node, tasks in attempt.sources if not node for task in tasks}
             with provided(lambda task: NO_RESULT if task in none else self._input(prepared, task)):
@@ -157,10 +180,13 @@ class Runner:
         else:
             argument = unpack(attempt.arguments)
         if definition.message.calls:
-            function, args, kwargs = argument
+            function, args, kwargs = prepared.calls = argument
             value = function(*args, **kwargs)
         else:
-            value = definition.function(argument)
+            prepared.calls = "its function"
+            function = definition.function
+            prepared.calls = function, (argument,), {}
+            value = function(argument)
         packer: Packer | None = getattr(self._local, "packer", None)
         if packer is None:
             packer = self._local.packer = Packer()
@@ -198,9 +224,9 @@ class Runner:
             self._store.drop([(prepared.driver, Space.RESULT, task)])
 
 
-def _stack_of(prepared: Prepared) -> str:
-    """Where the thread of an attempt is, as text, from the user's code on; empty if it has not begun."""
+def _stack_of(prepared: Prepared) -> Sequence[traceback.FrameSummary]:
+    """Where the thread of an attempt is, from the user's code on; empty if it has not begun."""
     frame = sys._current_frames().get(prepared.thread)  # noqa: SLF001 - documented, in spite of its name
     entries = traceback.extract_stack(frame) if frame is not None else []
     own = [index for index, entry in enumerate(entries) if entry.filename == __file__]
-    return "".join(traceback.format_list(entries[max(own, default=-1) + 1 :]))
+    return entries[max(own, default=-1) + 1 :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bndl.execute.border import QUEUED
@@ -38,6 +38,7 @@ class Prepared:
         thread: which thread executes it; set by the slots.
         additions: what it added to accumulators, by their numbers; None if nothing.
         added: the same, pickled, once it is over.
+        calls: what is being unpickled for it, as text; then the function that is called, with its arguments.
         voice: what it printed and did not end with a new line, by ``stdout`` and ``stderr``; None if it never printed.
     """
 
@@ -45,6 +46,7 @@ class Prepared:
         "added",
         "additions",
         "attempt",
+        "calls",
         "definition",
         "fetched",
         "inputs",
@@ -78,6 +80,7 @@ class Prepared:
         self.voice: dict[str, Rest] | None = None
         self.additions: dict[int, Any] | None = None
         self.added = b""
+        self.calls: str | tuple[Any, Sequence[Any], Mapping[str, Any]] = ""
 
     @property
     def driver(self) -> str:
