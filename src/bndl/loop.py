@@ -7,7 +7,6 @@ What a node decides, it decides on its loop; so its state needs no locks. ``Thre
 from __future__ import annotations
 
 import heapq
-import logging
 import math
 import threading
 import time
@@ -17,11 +16,12 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
+from bndl.logs import get_logger
 from bndl.waits import capped
 
 __all__ = ["Loop", "ThreadLoop", "Timer"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: A callback with its arguments.
 _Item = tuple[Callable[..., object], tuple[Any, ...]]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bndl.driver.futures import Loops, Ready, RemoteFuture
-from bndl.errors import TaskCancelled, TaskFailed
+from bndl.errors import TaskCancelled, TaskFailed, UserError
 from bndl.execute import failures
 from bndl.net.memory import VirtualTime
 from tests.unit.interrupting import interrupt_everywhere
@@ -93,6 +93,24 @@ def test_a_future_that_was_cancelled_stays_so(asker: Asker) -> None:
     assert called == [asker.future]
     with pytest.raises(concurrent.futures.CancelledError):
         asker.future.result(0)
+
+
+SETTING: list[Callable[[RemoteFuture], object]] = [
+    lambda future: future.set_result(1),
+    lambda future: future.set_exception(ValueError()),
+    RemoteFuture.set_running_or_notify_cancel,
+]
+
+
+@pytest.mark.parametrize("settle", SETTING)
+def test_only_the_driver_settles_it(asker: Asker, settle: Callable[[RemoteFuture], object]) -> None:
+    with pytest.raises(UserError, match="which the driver settles"):
+        settle(asker.future)
+    assert not asker.future.done()
+    asker.future.settle(Ready(3))
+    with pytest.raises(UserError, match="which the driver settles"):
+        settle(asker.future)
+    assert asker.future.result(0) == 3
 
 
 @pytest.mark.parametrize("ask", [RemoteFuture.result, RemoteFuture.exception])

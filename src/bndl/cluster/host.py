@@ -10,7 +10,6 @@ It leaves in order: the workers are told to drain, finish what they run, hand ov
 
 from __future__ import annotations
 
-import logging
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from bndl.cluster.supervisor import Supervisor
 from bndl.config import Config
 from bndl.errors import DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
+from bndl.logs import get_logger
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import loopback, without_ports
 from bndl.net.meeting import MeetingPoint
@@ -28,7 +28,7 @@ from bndl.net.session import choose_role
 
 __all__ = ["WorkerHost"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class WorkerHost:

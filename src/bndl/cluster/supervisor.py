@@ -7,10 +7,8 @@ process can be tied to the thread that started it, and ours are (see ``execute.p
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import selectors
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -26,12 +24,13 @@ from bndl.config import Config
 from bndl.errors import DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
 from bndl.locking import Condition
+from bndl.logs import get_logger, write_error
 from bndl.net.names import NodeName, machine_name
 from bndl.waits import capped
 
 __all__ = ["ProcessListener", "Supervisor"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds between looks at whether processes still run.
 _INTERVAL = 0.05
@@ -248,10 +247,8 @@ class Supervisor:
         text = process.read() if process is not None else ""
         if process is not None and text is None:
             self._unregister(process.stderr)  # the end, as in _wait
-        if text and sys.stderr is not None:
-            with contextlib.suppress(OSError, ValueError):
-                sys.stderr.write(text)
-                sys.stderr.flush()
+        if text:
+            write_error(text)
 
     def _end_condemned(self) -> None:
         with self._changed:

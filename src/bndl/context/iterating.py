@@ -8,7 +8,9 @@ from typing import Generic, TypeVar
 
 from bndl.context.progress import Bars
 from bndl.driver.execution import Execution
+from bndl.driver.futures import LINES_TIMEOUT
 from bndl.errors import UserError
+from bndl.logs import flush
 
 __all__ = ["Iteration"]
 
@@ -59,6 +61,7 @@ class Iteration(Iterator[R], Generic[R]):
                 raise
             finally:
                 self._taker = 0
+                flush(LINES_TIMEOUT)
 
     def close(self) -> None:
         """Stop what is still under way. Harmless when nothing is, and for all threads, also those that take results."""

@@ -19,6 +19,7 @@ from bndl.driver.driver import Driver
 from bndl.driver.futures import Loops
 from bndl.errors import ContextClosed, DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
+from bndl.logs import flush
 from bndl.loop import ThreadLoop
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import loopback, without_ports
@@ -34,6 +35,8 @@ __all__ = ["DriverNode"]
 #: How many seconds to wait for the end of a process whose connection has just ended. The loop is held up as long only
 #: if a worker is lost whose process lives on.
 _EXIT_GRACE = 0.2
+#: How many seconds handlers of logging may take at the end for what was said until then.
+_FLUSH_TIMEOUT = 2.0
 
 
 class DriverNode:
@@ -118,6 +121,7 @@ class DriverNode:
         closed = ContextClosed(text)
         own, *others = self._loops
         with ExitStack() as steps:  # from the last one to the first, each of them whatever the others raise
+            steps.callback(flush, _FLUSH_TIMEOUT)
             for loop in others:  # they run what has just been told
                 steps.callback(loop.stop)
             steps.callback(self.driver.end, closed)

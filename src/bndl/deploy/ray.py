@@ -22,10 +22,11 @@ from bndl.checks import check_number, check_optional, check_text, check_whole
 from bndl.config import MOST_WORKERS
 from bndl.deploy.engine import Engine
 from bndl.deploy.joining import Joining
+from bndl.logs import get_logger
 
 __all__ = ["RayWorkers"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _WORKERS = "how many workers Ray runs"
 #: More CPUs or GPUs than any machine has.

@@ -7,22 +7,26 @@ watches the future, another loop waits for its locks.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bndl.errors import BndlError
+from bndl.errors import BndlError, UserError
 from bndl.execute.failures import open_cause
 from bndl.locking import Condition
+from bndl.logs import flush, get_logger
 from bndl.loop import Loop
+from bndl.reprs import safe_repr
 from bndl.waits import capped
 
-__all__ = ["Loops", "Outcome", "Ready", "RemoteFuture", "run_beside"]
+__all__ = ["LINES_TIMEOUT", "Loops", "Outcome", "Ready", "RemoteFuture", "run_beside"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
+
+#: For how many seconds a result waits until the lines that its task said are handled.
+LINES_TIMEOUT = 2.0
 
 
 def run_beside(call: Callable[[], object]) -> None:
@@ -90,12 +94,36 @@ class RemoteFuture(Future[Any]):
         self._loops.futures.post(self._settle, outcome)
 
     def _settle(self, outcome: Outcome | BndlError) -> None:
-        if not self.set_running_or_notify_cancel():
+        if not super().set_running_or_notify_cancel():
             return
         if isinstance(outcome, BndlError):
-            self.set_exception(outcome)
+            super().set_exception(outcome)
         else:
-            self.set_result(outcome)
+            super().set_result(outcome)
+
+    def set_result(self, result: Any) -> None:
+        """For those who execute calls, as the documentation of the base class says: here that is the driver.
+
+        Raises:
+            UserError: always.
+        """
+        raise _refuse(f"set_result({safe_repr(result)})")
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """As ``set_result``.
+
+        Raises:
+            UserError: always.
+        """
+        raise _refuse(f"set_exception({safe_repr(exception)})")
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """As ``set_result``.
+
+        Raises:
+            UserError: always.
+        """
+        raise _refuse("set_running_or_notify_cancel()")
 
     def result(self, timeout: float | None = None) -> Any:
         """The result, as of any future."""
@@ -103,7 +131,9 @@ class RemoteFuture(Future[Any]):
             outcome: Outcome = super().result(None if timeout is None else capped(timeout))
         except BndlError as error:
             open_cause(error)
+            flush(LINES_TIMEOUT)
             raise
+        flush(LINES_TIMEOUT)
         with self._opening:
             return outcome.result
 
@@ -129,3 +159,11 @@ class RemoteFuture(Future[Any]):
                 callback(self)
             except BaseException:  # where the user's code ends, as in the standard library
                 logger.exception("a callback of %r raised", self)
+
+
+def _refuse(call: str) -> UserError:
+    text = (
+        f"{call} was called on a future of bndl, which the driver settles when the call is done. Make a future of your "
+        "own, as concurrent.futures.Future(), for what your program settles; cancel() ends this one."
+    )
+    return UserError(text)

@@ -4,8 +4,8 @@ Each line is a record of the logger ``bndl.tasks``, with a prefix that names the
 ``task``, ``job``, ``attempt``, ``source`` and ``text``, the line without its prefix, are attributes of the record. A
 program that has not configured logging gets the lines on standard error.
 
-Lines come before the result of the task that said them, and are handled on the driver's loop. So whoever has the result
-has seen the lines.
+Lines come before the result of the task that said them. They are handled in a thread of their own, as handlers are the
+users', and whoever takes the result waits for that, for a limited time (``logs.flush``).
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bndl.driver.screen import hide
+from bndl.logs import get_logger, hand_over
 from bndl.net.messages import Line, Said
 from bndl.printable import printable, printable_line
 
@@ -25,12 +27,50 @@ if TYPE_CHECKING:
 
 __all__ = ["Voices"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 _tasks = logging.getLogger("bndl.tasks")
 
 _PRINTED = frozenset({"stdout", "stderr"})
 #: Of how many stages that are over the names are remembered.
 _REMEMBERED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A line, as it is logged."""
+
+    level: int
+    text: str
+    facts: dict[str, object]
+    printed: bool
+
+
+def _read_dropped(worker: str, count: int) -> _Said:
+    what = "1 line of its tasks was" if count == 1 else f"{count:,} lines of its tasks were"
+    text = f"{what} dropped here: they print more than is passed on. Print less, or write to a file."
+    facts: dict[str, object] = {"worker": worker, "task": "", "job": "", "attempt": 0, "source": "", "text": text}
+    return _Said(logging.WARNING, f"[{worker}] {text}", facts, printed=True)
+
+
+def _log_all(worker: str, said: Sequence[_Said]) -> None:
+    try:
+        for line in said:
+            _log(line)
+    except Exception:  # the user's handlers and filters
+        logger.exception("what tasks on %s said could not be logged", worker)
+
+
+def _log(said: _Said) -> None:
+    """What is printed is to be seen, so only a level that is set on this very logger hides it."""
+    if not (said.level >= _tasks.level if said.printed else _tasks.isEnabledFor(said.level)):
+        return
+    if not _tasks.hasHandlers():
+        with contextlib.suppress(OSError, ValueError):  # nobody can read it
+            hide()
+            if sys.stderr is not None:
+                sys.stderr.write(f"{said.text}\n")
+        return
+    _tasks.handle(_tasks.makeRecord(_tasks.name, said.level, "(task)", 0, said.text, (), None, extra=said.facts))
 
 
 class Voices:
@@ -47,15 +87,12 @@ class Voices:
 
     def heard(self, worker: str, message: Said) -> None:
         """Tasks on a worker said something."""
-        try:
-            for line in message.lines:
-                self._pass_on(worker, line)
-            if message.dropped:
-                self._tell_dropped(worker, message.dropped)
-        except Exception:  # the user's handlers and filters; they are not to break the loop
-            logger.exception("what tasks on %s said could not be logged", worker)
+        said = [self._read(worker, line) for line in message.lines]
+        if message.dropped:
+            said.append(_read_dropped(worker, message.dropped))
+        hand_over(lambda: _log_all(worker, said))
 
-    def _pass_on(self, worker: str, line: Line) -> None:
+    def _read(self, worker: str, line: Line) -> _Said:
         stage = line.task >> 32
         job, task = map(printable_line, self._names_of(stage, line.task & 0xFFFFFFFF))
         again = f" attempt {line.attempt}" if line.attempt > 1 else ""
@@ -65,25 +102,7 @@ class Voices:
         said = printable(line.text) if line.source not in _PRINTED else printable_line(line.text)
         text = "\n".join(f"[{task}{again} on {worker}] {how}{each}" for each in said.split("\n"))
         facts = {"worker": worker, "task": task, "job": job, "attempt": line.attempt, "source": source, "text": said}
-        self._log(line.level, text, facts, printed=line.source in _PRINTED)
-
-    def _tell_dropped(self, worker: str, count: int) -> None:
-        what = "1 line of its tasks was" if count == 1 else f"{count:,} lines of its tasks were"
-        text = f"{what} dropped here: they print more than is passed on. Print less, or write to a file."
-        facts = {"worker": worker, "task": "", "job": "", "attempt": 0, "source": "", "text": text}
-        self._log(logging.WARNING, f"[{worker}] {text}", facts, printed=True)
-
-    def _log(self, level: int, text: str, facts: dict[str, object], *, printed: bool) -> None:
-        """What is printed is to be seen, so only a level that is set on this very logger hides it."""
-        if not (level >= _tasks.level if printed else _tasks.isEnabledFor(level)):
-            return
-        if not _tasks.hasHandlers():
-            with contextlib.suppress(OSError, ValueError):  # nobody can read it
-                hide()
-                if sys.stderr is not None:
-                    sys.stderr.write(f"{text}\n")
-            return
-        _tasks.handle(_tasks.makeRecord(_tasks.name, level, "(task)", 0, text, (), None, extra=facts))
+        return _Said(line.level, text, facts, printed=line.source in _PRINTED)
 
     def _names_of(self, number: int, index: int) -> tuple[str, str]:
         """The name of a task's job, and its own."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 
+from bndl.logs import get_logger
 from bndl.loop import Loop
 from bndl.net.messages import Result, Watch
 from bndl.net.peers import Peers
 
 __all__ = ["Watching"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Watching:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import NoReturn, TypeVar
 
 from bndl.errors import TaskInterrupted
@@ -18,13 +16,14 @@ from bndl.execute.current import running
 from bndl.execute.raising import catch_wakes, raise_in, wake, withdraw_from
 from bndl.execute.slots import Prepared, ThreadSlots
 from bndl.execute.watchdog import FaultTimer
+from bndl.logs import flush, get_logger
 from bndl.loop import ThreadLoop
 
 __all__ = ["EXIT_STUCK", "ThreadParts"]
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: The exit code of a process that ended itself because an attempt did not end.
 EXIT_STUCK = 70
@@ -128,11 +127,8 @@ class ThreadParts:
 
 def _crash(error: BaseException) -> None:
     """A thread broke: a worker that cannot answer is better gone, so that its work goes elsewhere."""
-    # In another thread, because a handler of the user's may block.
-    log = partial(logger.error, "a thread of this worker crashed", exc_info=error)
-    logging_thread = threading.Thread(target=log, name="bndl-crash", daemon=True)
     try:
-        logging_thread.start()
-        logging_thread.join(_LOG_TIMEOUT)
+        logger.error("a thread of this worker crashed", exc_info=error)
+        flush(_LOG_TIMEOUT)
     finally:
         os._exit(1)

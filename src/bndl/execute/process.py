@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
-import logging
 import os
 import select
 import signal
@@ -33,6 +32,7 @@ from bndl.execute.search_path import take_over
 from bndl.execute.store import Store
 from bndl.execute.worker import Worker
 from bndl.exits import leave
+from bndl.logs import flush, get_logger
 from bndl.net.credentials import Credentials
 from bndl.net.greetings import hash_text
 from bndl.net.messages import NodeInfo
@@ -44,7 +44,7 @@ from bndl.waits import capped
 
 __all__ = ["BOOT", "DRAIN", "WorkerSettings", "compare_views", "main"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: The program of the process. SIGINT ends it like SIGTERM does, and not with a traceback of ours. The first line of
 #: input is read without a buffer, so that what follows it is left to ``main``.
@@ -219,6 +219,7 @@ def _end_in_time(lifeline: int, worker: Worker, fabric: ZenohFabric, timeout: fl
         watchdog.daemon = True
         watchdog.start()
         fabric.close()
+        flush(timeout)
         leave(0)  # tasks may still run, and a thread that the interpreter ends in native code aborts the process
     finally:
         os._exit(1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bndl.execute.border import QUEUED
+from bndl.logs import get_logger
 from bndl.net.messages import Attempt
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Prepared", "Slots", "ThreadSlots"]
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Prepared:
@@ -187,3 +187,4 @@ class ThreadSlots:
                 logger.exception("a slot crashed")
                 self._on_crash(error)
                 return
+            del prepared  # or what it was given would stay alive until the next one comes

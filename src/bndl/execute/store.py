@@ -10,7 +10,6 @@ thing, and nothing else.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import tempfile
 import threading
@@ -19,10 +18,11 @@ from contextlib import suppress
 from typing import IO
 
 from bndl.errors import StorageFull
+from bndl.logs import get_logger
 
 __all__ = ["Key", "Store"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: The driver whose numbers are meant, a ``Space``, and the number.
 Key = tuple[str, int, int]

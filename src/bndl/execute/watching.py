@@ -13,20 +13,20 @@ that comes sooner, before the attempt begins. So no attempt that was launched af
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from bndl.execute.current import CurrentTask, describe
 from bndl.execute.payloads import unpack
+from bndl.logs import get_logger
 
 if TYPE_CHECKING:
     from bndl.execute.slots import Prepared
 
 __all__ = ["Watch", "Watcher"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 T = TypeVar("T")
 

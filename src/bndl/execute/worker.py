@@ -6,7 +6,6 @@ Messages are handled on the node's loop; tasks run in slots. What a driver sent 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -35,6 +34,7 @@ from bndl.execute.trimming import Trimmer
 from bndl.execute.watchdog import Watchdog
 from bndl.execute.watching import Watch
 from bndl.execute.worker_parts import WorkerParts
+from bndl.logs import get_logger
 from bndl.net import messages
 from bndl.net.calls import Calls
 from bndl.net.fabric import Fabric
@@ -43,7 +43,7 @@ from bndl.net.peers import Peers
 
 __all__ = ["Worker"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 #: How often a task that waits for a shared value looks whether it was cancelled, in seconds.

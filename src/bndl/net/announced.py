@@ -19,12 +19,13 @@ from typing import NamedTuple, Self
 
 from bndl.config import check_name
 from bndl.errors import InvalidOption
+from bndl.logs import get_logger
 from bndl.net.fabric import Joined, Left
 from bndl.net.names import is_worker
 
 __all__ = ["MARK", "Announced", "Token"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Who a mark is from: see ``net.zenoh``. No node has this name.
 MARK = "-"

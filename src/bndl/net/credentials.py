@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +9,13 @@ from secrets import token_urlsafe
 
 from bndl.config import Config
 from bndl.errors import InvalidOption
+from bndl.logs import get_logger
 from bndl.net.endpoints import Endpoint
 from bndl.trusted import TrustedFile, find_outsiders, open_folder, read_file
 
 __all__ = ["AUTHORITY", "CERTIFICATE", "KEY", "SECRET", "Credentials", "find_credentials", "require_credentials"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: The names of the files in a folder of credentials.
 AUTHORITY = "ca.pem"

@@ -6,7 +6,6 @@ of its own, ``bndl router``, that also passes on what they send each other.
 
 from __future__ import annotations
 
-import logging
 import threading
 import weakref
 from collections.abc import Callable, Collection, Sequence
@@ -16,6 +15,7 @@ import zenoh
 from bndl.config import check_name
 from bndl.errors import ClusterError
 from bndl.exits import at_last
+from bndl.logs import get_logger
 from bndl.net.complaints import explain_no_router
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import check_listen, check_seeds
@@ -25,7 +25,7 @@ from bndl.net.session import Role, check_secret, find_addresses, open_session
 
 __all__ = ["MeetingPoint"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Tokens that wait for the reader thread.
 _CHANNEL_TOKENS = 100_000

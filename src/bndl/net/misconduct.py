@@ -17,14 +17,14 @@ one account, ``STRANGERS``, which is never refused.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
+from bndl.logs import get_logger
 from bndl.loop import Loop
 
 __all__ = ["INTERVAL", "MOST", "STRANGERS", "Misconduct"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds between two lines about a peer.
 INTERVAL = 10.0

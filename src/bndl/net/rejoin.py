@@ -14,17 +14,17 @@ connects to that address and to this node; so both hear of each other by gossip,
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 
+from bndl.logs import get_logger
 from bndl.net.endpoints import Endpoint
 
 __all__ = ["Rejoiner"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _FIRST_DELAY = 0.25
 _LONGEST_DELAY = 10.0

@@ -8,16 +8,16 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 
+from bndl.logs import get_logger
 from bndl.net.credits import BULK_CREDITS, CREDITS, Window
 from bndl.net.fabric import Fabric, check_size
 
 __all__ = ["Sending"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: With how many waiting frames somebody is told for the first time. It may be that nothing is wrong.
 _MANY = 10_000

@@ -14,7 +14,6 @@ dead. The token comes last, so whoever sees it can send to this node.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -27,6 +26,7 @@ import zenoh
 from bndl.config import check_name
 from bndl.errors import ClusterError, InvalidOption
 from bndl.exits import at_last
+from bndl.logs import get_logger
 from bndl.net.announced import MARK, Announced, Token
 from bndl.net.complaints import explain, explain_no_router
 from bndl.net.credentials import Credentials
@@ -41,7 +41,7 @@ from bndl.net.session import Role, check_not_forked, check_secret, find_addresse
 
 __all__ = ["ZenohFabric"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Messages that wait for a reader thread. Zenoh's own default of 256 for a callback fills while a task holds the GIL:
 #: then receiving stalls, and the lease of a healthy node runs out. There is room for what ``net.credits`` lets 6,000

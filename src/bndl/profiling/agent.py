@@ -5,7 +5,6 @@ The functions at the end are what a driver calls on its nodes.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import TypeVar
 from bndl.errors import ProfilerUnavailable
 from bndl.execute.current import CurrentTask
 from bndl.execute.watching import Watcher
+from bndl.logs import get_logger
 from bndl.profiling.aside import apart, unseen
 from bndl.profiling.heap import HeapTracer, ReducedSnapshot
 from bndl.profiling.sampling import Sampler, make_sampler
@@ -41,7 +41,7 @@ from bndl.profiling.wire import (
 __all__ = ["Agent", "collect", "make_watcher", "obey", "read_heaps", "take_snapshot"]
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 T = TypeVar("T")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tracemalloc
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import IO, Self
 from bndl.checks import check_flag, check_path, check_whole, is_a
 from bndl.driver.jobs import Job
 from bndl.errors import BndlError, InvalidOption, NotProfiling, ProfilerUnavailable
+from bndl.logs import get_logger
 from bndl.profiling import agent
 from bndl.profiling.capture import Capture
 from bndl.profiling.checks import check_choice, check_count, check_file, check_modules, check_named, check_positive
@@ -31,7 +31,7 @@ from bndl.reprs import safe_repr
 
 __all__ = ["MemoryProfiling"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: How many seconds nodes may take to answer, unless something else is asked for. Snapshots of large heaps take a while.
 _TIMEOUT = 60.0
