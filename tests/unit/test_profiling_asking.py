@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bndl.errors import ContextClosed
 from bndl.profiling import agent
 from bndl.profiling.agent import Agent
 from bndl.profiling.cpu import CpuProfiling
@@ -17,7 +18,7 @@ from bndl.profiling.nodes import Answers, Nodes
 from bndl.profiling.sampling import ThreadSampler
 from bndl.profiling.stats import CpuStats
 from bndl.profiling.telling import Hearing, Telling
-from bndl.profiling.wire import Obeyed, TaskKey, Told, encode
+from bndl.profiling.wire import AttemptNotes, CallRow, CpuAnswer, Obeyed, TaskKey, Told, encode
 
 KEY = TaskKey("job", "stage", 1, 0, 1)
 
@@ -122,6 +123,56 @@ def test_who_does_not_tell_of_stages_is_named(nodes: Nodes, peer: HeldPeer, capl
 
 
 # Telling and hearing
+
+
+class EndingPeer(HeldPeer):
+    """A worker whose attempt ends between its answer and the use that is made of it."""
+
+    nodes: Nodes
+
+    def _call(self, function: Callable[..., Any], *_: Any, **__: Any) -> Any:
+        if function is not agent.collect:
+            return Obeyed("yappi", traces_memory=False)
+        row = CallRow(1, 1, 1, 0.5, 0.5, [], ("app.py", 1, "work", "app", "/src/app.py"))
+        if self.nodes.ledger.attempts == 0:
+            session = self.nodes.orders.cpu.session if self.nodes.orders.cpu else 0
+            self.nodes.ledger.take_note(self.name, encode(AttemptNotes(session, 1, KEY, [row])))
+            return encode(CpuAnswer(1, (), 1, [(KEY, [row])], Told(), "yappi", 0.0, 0))
+        return encode(CpuAnswer(1, (), 0, (), Told(), "yappi", 0.0, 0))
+
+
+@pytest.mark.parametrize("most", [0, 10])
+def test_an_attempt_that_ends_during_the_question_counts_once(
+    most: int, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bndl.profiling.ledger.MOST_ATTEMPTS", most)  # with 0 only its stage is known
+    ending = EndingPeer()
+    ending.nodes = nodes
+    monkeypatch.setattr(nodes, "_membership", SimpleNamespace(workers=(ending,)))
+    profiling = CpuProfiling(nodes)
+    profiling.start("sampling", interval=1000.0)
+    try:
+        for _ in range(2):
+            stats = profiling.get_stats(stage="stage", running=True)
+            assert [part.place.key.index for part in stats.parts] == ([0] if most else [-1])
+            assert [(stat.ncall, stat.ttot) for stat in stats] == [(1, 0.5)]
+    finally:
+        nodes.close()
+
+
+@pytest.mark.parametrize("kind", [CpuProfiling, MemoryProfiling])
+def test_nothing_is_profiled_once_the_context_is_stopped(kind: Any, nodes: Nodes) -> None:
+    before, after = kind(nodes), kind(nodes)
+    if kind is CpuProfiling:
+        before.start("sampling", interval=1000.0)
+    nodes.close()
+    for profiling in (before, after):
+        profiling.stop()
+        with pytest.raises(ContextClosed):
+            profiling.start()
+        assert not profiling.is_running
+    with pytest.raises(ContextClosed):
+        nodes.ask(agent.obey, timeout=1.0)
 
 
 def make_telling(session: int = 1) -> Telling[int]:

@@ -461,6 +461,9 @@ class OneNode:
     def next_session(self) -> int:
         return 7
 
+    def check_open(self) -> None:
+        """It is."""
+
     def forget_lost(self) -> None:
         """There are none."""
 

@@ -47,6 +47,26 @@ def places(ledger: Ledger) -> list[int]:
     return [part.place.key.index for part in ledger.parts()]
 
 
+def test_attempts_that_are_added_up_are_noted_for_who_asks_meanwhile(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bndl.profiling.ledger.MOST_ATTEMPTS", 1)
+    ledger.take_note("w.1", traced(0, 1))
+    ledger.take_note("w.1", traced(1, 1))
+    assert places(ledger) == [0, -1]
+    with ledger.noting_folded() as one:
+        ledger.take_note("w.1", traced(2, 1))
+        with ledger.noting_folded() as two:
+            ledger.take_note("w.1", traced(3, 1))
+            ledger.parts()
+        ledger.take_note("w.1", traced(4, 1))
+        ledger.parts()
+    ledger.take_note("w.1", traced(5, 1))
+    ledger.parts()
+    assert {place.key.index for place in one} == {2, 3, 4}
+    assert {place.key.index for place in two} == {2, 3}
+
+
 def test_attempts_with_many_figures_are_added_up_sooner(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bndl.profiling.ledger.MOST_FIGURES", 30)
     for index in range(5):

@@ -71,6 +71,7 @@ class CpuProfiling:
             InvalidOption: an option makes no sense.
             NotProfiling: it was started already.
             ProfilerUnavailable: no node can be profiled, because a library is missing or in use.
+            ContextClosed: the context was stopped.
         """
         native = check_flag("native", native)
         mode, clock, interval = check_how(mode, clock, interval, native=native)
@@ -78,6 +79,7 @@ class CpuProfiling:
         timeout = check_positive("timeout", timeout, "seconds")
         if self._orders is not None:
             raise NotProfiling("CPU profiling is on already; stop it before it is started in another way.")
+        self._nodes.check_open()
         session = self._nodes.next_session()
         orders = CpuOrders(session, mode, clock, interval, native, sampler)
         self._nodes.ledger.begin(session)
@@ -100,9 +102,14 @@ class CpuProfiling:
         timeout = check_positive("timeout", timeout, "seconds")
         if self._orders is None:
             return
-        self._last = apart(self._collect, running=False, timeout=timeout)
-        self._orders = None
-        self._nodes.order_cpu(None, timeout)
+        if self._nodes.is_closed:  # which ended it everywhere
+            self._orders = None
+            return
+        try:
+            self._last = apart(self._collect, running=False, timeout=timeout)
+        finally:
+            self._orders = None
+            self._nodes.order_cpu(None, timeout)
 
     @property
     def is_running(self) -> bool:
@@ -235,14 +242,15 @@ class CpuProfiling:
         began = time.thread_time()
         nodes = self._nodes
         ledger = nodes.ledger
-        answered = nodes.ask(
-            agent.collect, nodes.driver_name, each=ledger.heard_samples, running=running, timeout=timeout
-        )
-        answers = {name: decode_answer(data) for name, data in answered.values.items()}
-        for name, answer in answers.items():
-            ledger.add_samples(name, answer.samples)
-        parts = ledger.parts()
-        ended = {part.place for part in parts}
+        with ledger.noting_folded() as folded:
+            answered = nodes.ask(
+                agent.collect, nodes.driver_name, each=ledger.heard_samples, running=running, timeout=timeout
+            )
+            answers = {name: decode_answer(data) for name, data in answered.values.items()}
+            for name, answer in answers.items():
+                ledger.add_samples(name, answer.samples)
+            parts = ledger.parts()
+        ended = folded.union(part.place for part in parts)
         for name, answer in answers.items():
             # What was running when the node answered may have ended, and been told of, before the last one did.
             parts += [part for part in self._decode(name, answer) if part.place not in ended]

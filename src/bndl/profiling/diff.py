@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bndl.errors import InvalidOption
+from bndl.printable import printable_line
 from bndl.profiling import page
 from bndl.profiling.checks import check_count, check_file, check_target
 from bndl.profiling.profile import Function
@@ -111,7 +112,7 @@ class CpuDiff:
             name = str(each.function)
             name = name if len(name) <= 49 else f"..{name[-47:]}"  # noqa: PLR2004 - the width of the column
             lines.append(f"{name:51}{each.calls:>+10}  {each.own:>+10.6f}  {each.total:>+10.6f}")
-        (sys.stdout if file is None else file).write("\n".join(lines) + "\n")
+        (sys.stdout if file is None else file).write("\n".join(map(printable_line, lines)) + "\n")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a page with a flame graph: red is what takes more, blue is what takes less.
@@ -128,7 +129,9 @@ class CpuDiff:
         return target
 
     def __rich__(self) -> RenderableType:
-        table = Table(title=f"CPU: {self.title}", title_justify="left", title_style="bold", header_style="")
+        table = Table(
+            title=Text(printable_line(f"CPU: {self.title}")), title_justify="left", title_style="bold", header_style=""
+        )
         table.add_column("name", overflow="fold")
         for heading in ("ncall", "tsub", "ttot"):
             table.add_column(heading, justify="right")

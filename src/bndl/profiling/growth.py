@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bndl.driver.report import format_bytes
+from bndl.printable import printable_line
 from bndl.profiling.places import module_of
 from bndl.profiling.stats import is_selected
 from bndl.profiling.wire import StageHeap
@@ -77,7 +78,7 @@ class StageMemory:
 
     def __str__(self) -> str:
         note = ", with others at the same time" if self.overlapping else ""
-        return (
+        return printable_line(
             f"{self.job} / {self.name}: allocated {format_bytes(self.allocated)}, freed {format_bytes(self.freed)}, "
             f"peak {format_bytes(self.peak)}, resident {format_bytes(self.rss_after)} "
             f"({'+' if self.rss >= 0 else ''}{format_bytes(self.rss)}){note}"
@@ -102,7 +103,9 @@ class Growth:
 
     def __str__(self) -> str:
         each = self.total / max(len(self.stages), 1)
-        return f"{self.line} +{format_bytes(self.total)}, {format_bytes(each)} a stage\n    {self.source}"
+        return (
+            f"{self.line} +{format_bytes(self.total)}, {format_bytes(each)} a stage\n    {printable_line(self.source)}"
+        )
 
 
 def sum_stages(heaps: Iterable[tuple[str, StageHeap]]) -> list[StageMemory]:

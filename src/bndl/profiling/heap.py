@@ -22,6 +22,7 @@ import msgspec
 import psutil
 
 from bndl.errors import ProfilerUnavailable
+from bndl.printable import printable_line
 from bndl.profiling.places import shorten
 from bndl.profiling.wire import StageHeap, TaskKey
 
@@ -160,8 +161,8 @@ class HeapTracer:
         with self._lock:
             began = time.monotonic()
             traced, peak = tracemalloc.get_traced_memory()
-            traces = _read_traces()
-            short_paths = {path: shorten(path) for trace in traces for path, _ in trace[4]}
+            traces, shown = _make_printable(_read_traces())
+            short_paths = {shown[path]: printable_line(shorten(path)) for path in shown}
             packed = zlib.compress(msgspec.msgpack.encode(traces), 1)
             return ReducedSnapshot(
                 packed,
@@ -214,6 +215,14 @@ def _reduce(raw: Sequence[tuple[int, int, tuple[_Line, ...], int | None]]) -> li
     ]
 
 
+def _make_printable(traces: list[Trace]) -> tuple[list[Trace], dict[str, str]]:
+    """The traces with the names of their files as they can travel and be shown, and these by the names as they are."""
+    shown = {path: printable_line(path) for path in {path for trace in traces for path, _ in trace[4]}}
+    if all(path == text for path, text in shown.items()):
+        return traces, shown
+    return [(*trace[:4], tuple((shown[path], line) for path, line in trace[4])) for trace in traces], shown
+
+
 def _read_lines() -> dict[_Line, int]:
     """How much is allocated by each line."""
     lines: dict[_Line, int] = {}
@@ -228,7 +237,10 @@ def _compare(after: dict[_Line, int], before: dict[_Line, int]) -> list[tuple[st
     changes = [(size - before.get(line, 0), line) for line, size in after.items() if size != before.get(line, 0)]
     changes += [(-size, line) for line, size in before.items() if line not in after]
     changes.sort(key=lambda change: -abs(change[0]))
-    told = [(path, number, shorten(path), size) for size, (path, number) in changes[:_MOST_LINES]]
+    told = [
+        (printable_line(path), number, printable_line(shorten(path)), size)
+        for size, (path, number) in changes[:_MOST_LINES]
+    ]
     for sign in (1, -1):
         rest = sum(size for size, _ in changes[_MOST_LINES:] if size * sign > 0)
         if rest:

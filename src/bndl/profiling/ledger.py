@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from bndl.profiling.profile import Function, Part, Place, add_calls, add_samples, hide_own
 from bndl.profiling.telling import Hearing
@@ -63,6 +64,8 @@ class Ledger:
         self._folded_samples: set[int] = set()
         self._heaps: list[tuple[str, StageHeap]] = []
         self._is_adding = False
+        #: Where those that are added to a sum are noted.
+        self._noted: list[set[Place]] = []
 
     def begin(self, session: int) -> None:
         """Begin anew with CPU figures: those of other sessions are ignored."""
@@ -100,6 +103,18 @@ class Ledger:
             whole = (part for part in self._parts.values() if part.place.key.attempt and not part.stacks)
             growing = (part for part in self._parts.values() if part.place.key.attempt == 0 or part.stacks)
             return [*whole, *(part.copy() for part in growing)]
+
+    @contextmanager
+    def noting_folded(self) -> Iterator[set[Place]]:
+        """The attempts that are added to a sum while this is entered, of which the parts do not tell any more."""
+        folded: set[Place] = set()
+        with self._lock:
+            self._noted.append(folded)
+        try:
+            yield folded
+        finally:
+            with self._lock:
+                self._noted = [each for each in self._noted if each is not folded]
 
     @property
     def folded(self) -> int:
@@ -184,6 +199,8 @@ class Ledger:
         if part is None:
             key = place.key
             if key.attempt and self._is_full():
+                for folded in self._noted:
+                    folded.add(place)
                 return self._part(Place(place.worker, key.whole_stage))
             part = self._parts[place] = Part(place)
             if not key.attempt:

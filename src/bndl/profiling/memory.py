@@ -63,6 +63,7 @@ class MemoryProfiling:
         timeout = check_positive("timeout", timeout, "seconds")
         if self._orders is not None:
             raise NotProfiling("memory profiling is on already; stop it before it is started in another way.")
+        self._nodes.check_open()
         session = self._nodes.next_session()
         orders = MemoryOrders(session, frames)
         self._nodes.ledger.begin_heaps(session)
@@ -82,9 +83,14 @@ class MemoryProfiling:
         timeout = check_positive("timeout", timeout, "seconds")
         if self._orders is None:
             return
-        self._read_heaps(timeout)
-        self._orders = None
-        self._nodes.order_memory(None, timeout)
+        if self._nodes.is_closed:  # which ended it everywhere
+            self._orders = None
+            return
+        try:
+            self._read_heaps(timeout)
+        finally:
+            self._orders = None
+            self._nodes.order_memory(None, timeout)
 
     @property
     def is_running(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from msgspec import structs
 
-from bndl.errors import BndlError, CallTimeout, PeerLost
+from bndl.errors import BndlError, CallTimeout, ContextClosed, PeerLost
 from bndl.execute.payloads import Packer
 from bndl.profiling import agent
 from bndl.profiling.checks import check_positive
@@ -53,6 +53,7 @@ class Nodes:
 
     Attributes:
         ledger: what was told of attempts that ended.
+        is_closed: whether the context was stopped.
     """
 
     def __init__(self, driver: Driver, membership: Membership) -> None:
@@ -63,6 +64,7 @@ class Nodes:
         self._lock = threading.RLock()
         self._orders = Orders(driver.name)
         self._sessions = count(1)
+        self.is_closed = False
         #: The workers that were ever asked.
         self._known: dict[str, None] = {}
 
@@ -85,6 +87,7 @@ class Nodes:
 
     def _order(self, change: Callable[[Orders], Orders], timeout: float) -> Answers[Obeyed]:
         with self._lock:
+            self.check_open()
             orders = self._orders = change(self._orders)
             if orders.cpu is None and orders.memory is None:
                 self._driver.watching.end()
@@ -96,8 +99,15 @@ class Nodes:
     def close(self) -> None:
         """The context is stopped: end it in this process. Workers end it when the driver leaves."""
         with self._lock:
+            self.is_closed = True
             self._orders = Orders(self.driver_name)
             agent.obey(self._orders)
+
+    def check_open(self) -> None:
+        """Raise ``ContextClosed`` if the context was stopped."""
+        if self.is_closed:
+            text = "the context of this profiling was stopped; bndl.connect() makes a new one, with its own profiling."
+            raise ContextClosed(text)
 
     def lost(self, names: Iterable[str]) -> list[str]:
         """Workers that were asked before, or are among these, and are not there any more."""
@@ -127,8 +137,10 @@ class Nodes:
 
         Raises:
             InvalidOption: the time to answer makes no sense.
+            ContextClosed: the context was stopped.
         """
         check_positive("timeout", timeout, "seconds")
+        self.check_open()
         began = time.monotonic()
         answers: Answers[T] = Answers()
 

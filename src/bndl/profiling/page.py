@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bndl.printable import printable_line
 from bndl.profiling.profile import Function
 from bndl.profiling.text import footer_lines
 from bndl.profiling.tree import Node, build_tree
@@ -52,7 +53,7 @@ class _Functions:
 def write(stats: CpuStats, path: Path) -> None:
     """Write the page of a profile."""
     functions = _Functions()
-    split = {stage: part.split("worker") for stage, part in stats.split("stage").items()}
+    split = {printable_line(stage): part.split("worker") for stage, part in stats.split("stage").items()}
     count = sum(len(workers) for workers in split.values())
     most = max(_MOST_NODES // max(count, 1), _FEWEST_NODES)
     cells = [
@@ -69,7 +70,7 @@ def write(stats: CpuStats, path: Path) -> None:
     data = {
         "kind": "profile",
         "unit": "seconds",
-        "summary": f"{stats.title}: {stats.seconds:.3f} s in {len(stats):,} functions; {how}",
+        "summary": f"{printable_line(stats.title)}: {stats.seconds:.3f} s in {len(stats):,} functions; {how}",
         "functions": functions.table,
         "cells": cells,
         "footer": [*footer_lines(stats), _explain(stats)],
@@ -87,7 +88,7 @@ def write_diff(diff: CpuDiff, path: Path) -> None:
     data = {
         "kind": "diff",
         "unit": unit,
-        "summary": f"{diff.title}; red takes more than before, blue takes less",
+        "summary": f"{printable_line(diff.title)}; red takes more than before, blue takes less",
         "cells": [{"stage": "", "worker": "", "tree": _pack_both(*trees, first, second, functions), "rows": rows}],
         "footer": [f"before: {line}" for line in footer_lines(diff.before)]
         + [f"after: {line}" for line in footer_lines(diff.after)],
@@ -133,7 +134,7 @@ def _write(path: Path, title: str, data: Mapping[str, Any]) -> None:
     # JSON in a script element: the only way out of it is "</script".
     packed = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     parts: dict[str, Callable[[], str]] = {
-        "TITLE": lambda: escape(title),
+        "TITLE": lambda: escape(printable_line(title)),
         "STYLE": lambda: "".join(file.read_text() for file in (vendor / "d3-flame-graph" / _CSS, assets / "page.css")),
         "DATA": lambda: packed,
         "D3": (vendor / "d3" / "d3.min.js").read_text,

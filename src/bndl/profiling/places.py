@@ -9,9 +9,10 @@ import sysconfig
 from functools import lru_cache
 from types import CodeType
 
+from bndl.printable import printable_line
 from bndl.profiling.wire import FunctionInfo
 
-__all__ = ["builtin_info", "code_info", "module_of", "shorten"]
+__all__ = ["builtin_info", "code_info", "make_info", "module_of", "shorten"]
 
 _METHOD = re.compile(r"^<method '(?P<name>\w+)' of '(?P<type>[\w.]+)' objects>$")
 #: ``<function Pickler.dump at 0x7f0f2e68f240>``; the address is another one on each node.
@@ -48,12 +49,17 @@ def module_of(path: str) -> str:
     return name.removesuffix(".__init__")
 
 
+def make_info(path: str, line: int, name: str, module: str, file: str) -> FunctionInfo:
+    """A function, in texts that can travel and be shown: names of files and functions may have anything in them."""
+    return printable_line(path), line, printable_line(name), printable_line(module), printable_line(file)
+
+
 def code_info(code: CodeType) -> FunctionInfo:
     """A function, known by its code."""
     # Without the functions that it is defined in: the line tells which it is.
     name = getattr(code, "co_qualname", code.co_name).rpartition("<locals>.")[2]
     path = code.co_filename
-    return shorten(path), code.co_firstlineno, name, module_of(path), path
+    return make_info(shorten(path), code.co_firstlineno, name, module_of(path), path)
 
 
 def builtin_info(module: str, name: str) -> FunctionInfo:
@@ -69,4 +75,4 @@ def builtin_info(module: str, name: str) -> FunctionInfo:
         name = f"{kind}.{method['name']}"
     elif printed := _PRINTED.match(name):
         name = printed["name"]
-    return module, 0, name, module, ""
+    return make_info(module, 0, name, module, "")

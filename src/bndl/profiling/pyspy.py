@@ -25,7 +25,7 @@ from typing import IO, TypeVar
 import psutil
 
 from bndl.errors import ProfilerUnavailable
-from bndl.profiling.places import module_of, shorten
+from bndl.profiling.places import make_info, module_of, shorten
 from bndl.profiling.sampling import MOST_FRAMES
 from bndl.profiling.wire import OUTSIDE, FunctionInfo, SampledStacks, TaskKey
 
@@ -307,9 +307,9 @@ def parse_raw(text: str, key_of: Callable[[int], TaskKey], seconds: float) -> li
 def _parse_frame(frame: str) -> FunctionInfo:
     match = _FRAME.match(frame)
     if match is None:
-        return "", 0, frame, "", ""
+        return make_info("", 0, frame, "", "")
     path = match["path"]
     if path.endswith(".py"):
         name = match["name"].rpartition("<locals>.")[2]
-        return shorten(path), int(match["line"] or 0), name, module_of(path), path
-    return path, int(match["line"] or 0), match["name"], path, path
+        return make_info(shorten(path), int(match["line"] or 0), name, module_of(path), path)
+    return make_info(path, int(match["line"] or 0), match["name"], path, path)

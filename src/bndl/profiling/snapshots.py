@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from bndl.driver.report import format_bytes, format_seconds
+from bndl.printable import printable_line
 from bndl.profiling.heap import ReducedSnapshot, Trace, unpack_traces
 from bndl.profiling.places import module_of
 from bndl.profiling.stats import is_selected
@@ -181,4 +182,4 @@ def _size(size: int, *, signed: bool) -> str:
 
 
 def _write(lines: Sequence[str], file: IO[str] | None) -> None:
-    (sys.stdout if file is None else file).write("\n".join(lines) + "\n")
+    (sys.stdout if file is None else file).write("\n".join(map(printable_line, lines)) + "\n")

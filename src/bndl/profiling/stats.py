@@ -100,7 +100,7 @@ class Price:
     attempts: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CpuStats:
     """A CPU profile of the cluster at one moment. An iterable of ``FunctionStat``, those with most total time first.
 
@@ -295,8 +295,10 @@ class CpuStats:
     def __rich__(self) -> RenderableType:
         return text.make_table(self)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return text.to_text(self)
+
+    __str__ = __repr__
 
     def _repr_html_(self) -> str:
         return text.to_html(self)

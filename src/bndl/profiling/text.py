@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import IO, TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bndl.driver import report_view
 from bndl.driver.report import format_bytes, format_seconds
+from bndl.printable import printable_line
 
 if TYPE_CHECKING:
     from bndl.profiling.stats import CpuStats, FunctionStat
@@ -24,7 +25,6 @@ __all__ = ["Layout", "footer_lines", "make_table", "print_footer", "print_table"
 _WIDTHS = {"name": 49, "ncall": 12, "tsub": 8, "ttot": 8, "tavg": 8}
 _GAP = "  "
 _ROWS = 25
-_WIDTH = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,10 @@ def print_footer(stats: CpuStats, *, file: IO[str] | None) -> None:
 
 def footer_lines(stats: CpuStats) -> Iterator[str]:
     """What profiling cost, and what is missing, in words."""
+    return map(printable_line, _list_footer(stats))
+
+
+def _list_footer(stats: CpuStats) -> Iterator[str]:
     price = stats.price
     profilers = sorted(set(price.profilers.values()))
     attempts = "attempts" if stats.mode == "tracing" else "attempts looked into"
@@ -124,7 +128,9 @@ _CELLS: Mapping[str, Callable[[FunctionStat], str]] = {
 
 def make_table(stats: CpuStats, rows: int = _ROWS) -> RenderableType:
     """A table for rich: the functions with most total time."""
-    table = Table(title=f"CPU profile: {stats.title}", title_justify="left", title_style="bold", header_style="")
+    # Text, because in a plain string what looks like markup would be taken for it.
+    title = Text(printable_line(f"CPU profile: {stats.title}"))
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="")
     table.add_column("name", overflow="fold")
     for heading in ("ncall", "tsub", "ttot", "tavg"):
         table.add_column(heading, justify="right")
@@ -137,9 +143,7 @@ def make_table(stats: CpuStats, rows: int = _ROWS) -> RenderableType:
 
 def to_text(stats: CpuStats) -> str:
     """The same table as plain text."""
-    console = Console(file=io.StringIO(), width=_WIDTH, record=True)
-    console.print(make_table(stats))
-    return console.export_text().rstrip()
+    return report_view.to_text(make_table(stats))
 
 
 def to_html(stats: CpuStats, rows: int = _ROWS) -> str:
@@ -154,11 +158,11 @@ def to_html(stats: CpuStats, rows: int = _ROWS) -> str:
     head = "".join(f"<th>{column}</th>" for column in ("name", "ncall", "tsub", "ttot", "tavg"))
     footer = "<br>".join(escape(line) for line in footer_lines(stats))
     return (
-        f"<table><caption>CPU profile: {escape(stats.title)}</caption><thead><tr>{head}</tr></thead>"
+        f"<table><caption>CPU profile: {escape(printable_line(stats.title))}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(cells)}</tbody></table><p><small>{footer}</small></p>"
     )
 
 
 def _write(lines: Sequence[str], file: IO[str] | None) -> None:
     target = sys.stdout if file is None else file
-    target.write("\n".join(lines) + "\n")
+    target.write("\n".join(map(printable_line, lines)) + "\n")
