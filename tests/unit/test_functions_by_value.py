@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import enum
 import functools
+import importlib
+import pickle
 import random
 import secrets
+import sys
 import threading
 import uuid
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import numpy.random
 import pytest
 
 from bndl.errors import NotPicklable, RepeatedNumbersWarning
-from bndl.execute.payloads import Packer
+from bndl.execute.payloads import Packer, unpack
+from bndl.execute.pickling.modules import is_reachable
 from tests.unit.pickling import Process, module_of
 
 
@@ -240,3 +245,43 @@ def test_what_is_no_copy_of_a_generator_is_not_warned_of() -> None:
         generator = random.Random(4)  # noqa: S311 - not secret
         with pytest.raises(NotPicklable):
             packer.pack([generator, threading.Lock()])
+
+
+# Whatever cloudpickle sends
+
+MODULES = (
+    "abc", "array", "ast", "asyncio", "collections", "contextlib", "copyreg", "csv", "ctypes", "dataclasses",
+    "datetime", "decimal", "email", "enum", "fractions", "functools", "http", "inspect", "io", "ipaddress", "itertools",
+    "json", "logging", "math", "msgspec", "multiprocessing", "numbers", "numpy", "numpy.random", "operator", "os",
+    "os.path",
+    "pathlib", "pickle", "queue", "random", "re", "select", "signal", "socket", "sqlite3", "ssl", "string", "struct",
+    "subprocess", "threading", "time", "types", "typing", "unittest", "uuid", "warnings", "weakref", "zlib", "zoneinfo",
+)  # fmt: skip
+
+
+UNSENT = object()
+
+
+def send_by_cloudpickle(value: object) -> object:
+    try:
+        return pickle.loads(cloudpickle.dumps(value))
+    except Exception:  # noqa: BLE001 - some can be sent by nobody
+        return UNSENT
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_it_sends_all_that_cloudpickle_sends(name: str) -> None:
+    module = importlib.import_module(name)
+    packer = Packer()
+    for attribute, value in list(vars(module).items()):
+        expected = send_by_cloudpickle(value)
+        if expected is UNSENT:
+            continue
+        got = unpack(packer.pack(value))
+        assert type(got) is type(expected), attribute
+        assert got is value or expected is not value, attribute
+
+
+def test_modules_that_are_installed_can_be_imported() -> None:
+    names = [name for name, module in sys.modules.items() if getattr(module, "__spec__", None) is not None]
+    assert {name for name in names if not is_reachable(name) and name.partition(".")[0] != "tests"} <= {"__main__"}

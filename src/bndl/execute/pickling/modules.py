@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.machinery
+import pickle
 import sys
 import weakref
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import cloudpickle
 
-__all__ = ["find_owner", "is_importable", "is_reachable", "resolve"]
+__all__ = ["find_owner", "is_global", "is_importable", "is_reachable", "resolve"]
 
 #: Whether workers can import a module, with the module that was asked about.
 _verdicts: dict[str, tuple[weakref.ref[Any], bool]] = {}
@@ -57,6 +58,17 @@ def is_importable(obj: Any, name: str | None = None) -> bool:
     """Whether workers find an object where it says that it is."""
     module = find_owner(obj, name)
     return module is not None and is_reachable(obj.__module__) and not _is_lying(obj, module)
+
+
+def is_global(obj: Any, name: str) -> bool:
+    """Whether workers find an object as a global variable, where pickle looks for it."""
+    if is_importable(obj, name):
+        return True
+    if getattr(obj, "__module__", None) is not None:
+        return False
+    # Such as an object of an extension module: pickle looks through all modules.
+    module = pickle.whichmodule(obj, name)  # type: ignore[attr-defined]
+    return is_reachable(module) and resolve(sys.modules.get(module), name) is obj
 
 
 def is_reachable(name: str) -> bool:

@@ -29,7 +29,7 @@ from bndl.execute.pickling.codes import reduce_code
 from bndl.execute.pickling.functions import fill_cell, make_cell, set_state, state_of
 from bndl.execute.pickling.generators import is_generator, note_generator
 from bndl.execute.pickling.identity import find_key, give_key, home
-from bndl.execute.pickling.modules import find_owner, is_importable, is_reachable
+from bndl.execute.pickling.modules import find_owner, is_global, is_importable, is_reachable
 
 if TYPE_CHECKING:
     from bndl.execute.pickling.sections import Definitions
@@ -128,7 +128,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         reduced = obj.__reduce_ex__(5)
         if is_generator(kind):
             note_generator(obj, reduced, is_shared=self.is_shared)
-        if isinstance(reduced, str) and not is_importable(obj, reduced):
+        if isinstance(reduced, str) and not is_global(obj, reduced):
             return self._reduce_sentinel(obj, reduced)
         return reduced
 
