@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import functools
 import importlib
@@ -10,12 +11,15 @@ import random
 import secrets
 import sys
 import threading
+import types
+import typing
 import uuid
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
+import msgspec
 import numpy as np
 import numpy.random
 import pytest
@@ -161,6 +165,53 @@ def test_an_enum_of_any_kind(driver: Process, worker: Process) -> None:
     members = [number.ONE, text.A, odd.LIST, flag.A | flag.B]
     assert driver.unpack(worker.pack(members)) == [Number.ONE, Text.A, Odd.LIST, Flag.A | Flag.B]
     assert driver.unpack(worker.pack(odd.LIST)) is Odd.LIST
+
+
+# Classes of libraries' kinds
+
+
+def test_classes_whose_metaclass_wants_more_than_a_skeleton(driver: Process, worker: Process) -> None:
+    class Options(typing.TypedDict, total=False):
+        name: str
+
+    class Strict:
+        tag = ""
+
+        def __init_subclass__(cls, *, tag: str) -> None:
+            cls.tag = tag
+
+    class Tagged(Strict, tag="x"):
+        pass
+
+    class Words:
+        @functools.singledispatchmethod
+        def kind(self, _: object) -> str:
+            return "object"
+
+        @kind.register
+        def _(self, _: int) -> str:
+            return "int"
+
+    options, tagged, words = worker.unpack(driver.pack([Options, Tagged, Words]))
+    assert options(name="x") == {"name": "x"}
+    assert options.__annotations__ == Options.__annotations__
+    assert tagged.tag == "x"
+    assert (words().kind(1), words().kind("")) == ("int", "object")
+    later = worker.unpack(driver.pack(types.new_class("Later", (Strict,), {"tag": "y"})))
+    assert later.tag == "y"
+    assert issubclass(later, tagged.__mro__[1])
+
+
+def test_classes_that_cannot_be_made_from_their_parts_are_refused(driver: Process) -> None:
+    class Record(msgspec.Struct):
+        a: int
+
+    class Layout(ctypes.Structure):
+        _fields_ = (("a", ctypes.c_int),)
+
+    for kind in (Record, Layout):
+        with pytest.raises(NotPicklable, match=rf"{kind.__name__}.*put it into a module"):
+            driver.pack([kind])
 
 
 # Functions of libraries

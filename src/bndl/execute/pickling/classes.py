@@ -44,6 +44,12 @@ _shielding = threading.RLock()
 
 def is_pure(cls: type) -> bool:
     """Whether a class was defined in Python, so that it can be made from its parts."""
+    # Metaclasses of extension modules, such as those of ctypes and msgspec, want to see all of a class at once.
+    metaclass: Any = type(cls)
+    return _is_of_python(cls) and all(_is_of_python(each) for each in metaclass.__mro__ if each not in {type, object})
+
+
+def _is_of_python(cls: type) -> bool:
     return bool(cls.__flags__ & _HEAP_TYPE) and not cls.__flags__ & _IMMUTABLE_TYPE
 
 
@@ -85,8 +91,9 @@ def make_class(metaclass: type, name: str, bases: tuple[type, ...], namespace: d
             raise
         except Exception:  # noqa: BLE001, S110 - a library's metaclass or __init_subclass__ that wants more than there is
             pass
-    # The user's metaclass did its work where the class was defined.
-    maker = next(base for base in metaclass.__mro__ if find_key(base) is None)
+        maker: Any = abc.ABCMeta if issubclass(metaclass, abc.ABCMeta) else type
+    else:  # the user's metaclass did its work where the class was defined
+        maker = next(base for base in metaclass.__mro__ if find_key(base) is None)
     with _shielded(bases, only_dynamic=False):
         made: type = maker.__new__(metaclass, name, bases, dict(namespace))
     return made

@@ -58,9 +58,16 @@ def _reduce_cached_property(made: functools.cached_property[Any]) -> Any:
     return functools.cached_property, (made.func,), state
 
 
-def _reduce_sentinel(sentinel: Any) -> Any:
-    name = next(name for name, value in vars(dataclasses).items() if value is sentinel)
-    return named.get_global, ("dataclasses", name)
+#: Objects of dataclasses that are what they are by identity, by their types.
+_OF_DATACLASSES = {
+    type(vars(dataclasses)[name]): name
+    for name in ("MISSING", "KW_ONLY", "_HAS_DEFAULT_FACTORY")
+    if name in vars(dataclasses)
+}
+
+
+def _reduce_of_dataclasses(sentinel: Any) -> Any:
+    return named.get_global, ("dataclasses", _OF_DATACLASSES[type(sentinel)])
 
 
 #: How objects of these types are taken apart, beside what cloudpickle knows.
@@ -69,8 +76,7 @@ _REDUCERS: dict[type, Callable[[Any], Any]] = {
     CellType: _reduce_cell,
     random.SystemRandom: lambda _: (random.SystemRandom, ()),
     functools.cached_property: _reduce_cached_property,
-    type(dataclasses.MISSING): _reduce_sentinel,
-    type(dataclasses._HAS_DEFAULT_FACTORY): _reduce_sentinel,  # type: ignore[attr-defined]  # noqa: SLF001 - in __init__
+    **dict.fromkeys(_OF_DATACLASSES, _reduce_of_dataclasses),
 }
 
 
@@ -145,7 +151,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 if not classes.is_pure(cls):  # the types of None, ... and NotImplemented, which pickle knows
                     return NotImplemented
             if not classes.is_pure(cls):
-                text = f"{cls!r} says that it is in module {cls.__module__!r}, where workers would not find it"
+                text = (
+                    f"workers would not find {cls!r} in module {cls.__module__!r}, and it is not written in Python, or "
+                    "its metaclass is not, so it cannot be made from its parts; put it into a module that workers can "
+                    "import"
+                )
                 raise pickle.PicklingError(text)
             key = give_key(cls)
         index = self._definitions().add(cls, "c", key)
