@@ -118,10 +118,10 @@ class Packer:
         self._is_used = True
         try:
             self._pickler.dump(value)
-            payload = self.buffers.join(self.file.getvalue())
+            pieces = self.buffers.pieces(self.file.getvalue())
             if self._definitions is not None:
-                payload = self._definitions.write() + payload
-            return payload
+                pieces = [*self._definitions.write(), *pieces]
+            return b"".join(pieces) if len(pieces) > 1 else bytes(pieces[0])
         finally:
             self._tidy()
 
@@ -139,8 +139,8 @@ def unpack(payload: bytes) -> Any:
     """The value of a payload. Raises whatever the classes in it raise."""
     first = payload[:1]
     if first == WITH_DEFINITIONS:
-        section, rest = read_section(payload)
-        with loaded(section):
+        section, data, rest = read_section(payload)
+        with loaded(section, data):
             return _loads(rest)
     if first == WITH_BUFFERS:
         return _loads(payload)

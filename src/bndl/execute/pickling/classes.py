@@ -66,7 +66,9 @@ def skeleton_of(cls: type) -> tuple[Any, ...]:
 
 def state_of_class(cls: type) -> dict[str, Any]:
     """The attributes that a class itself has."""
-    state = {name: value for name, value in vars(cls).items() if name not in _NOT_STATE and not _is_made(cls, value)}
+    state = {
+        name: value for name, value in vars(cls).copy().items() if name not in _NOT_STATE and not _is_made(cls, value)
+    }
     if "__annotate_func__" in vars(cls):  # from Python 3.14 on
         with contextlib.suppress(Exception):  # names that are not defined
             state["__annotations__"] = cls.__annotations__

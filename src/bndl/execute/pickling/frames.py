@@ -34,13 +34,13 @@ class Buffers:
         self._views.append(view)
         return False
 
-    def join(self, pickled: bytes) -> bytes:
-        """The pickle with the buffers that were taken out of it."""
+    def pieces(self, pickled: bytes) -> list[bytes | memoryview]:
+        """The pickle with the buffers that were taken out of it, to be joined."""
         if not self._views:
-            return pickled
+            return [pickled]
         lengths = [len(pickled), *(view.nbytes for view in self._views)]
         header = struct.pack(f"<I{len(lengths)}Q", len(self._views), *lengths)
-        return b"".join((WITH_BUFFERS, header, pickled, *self._views))
+        return [WITH_BUFFERS, header, pickled, *self._views]
 
     def clear(self) -> None:
         """Let go of the buffers."""

@@ -7,7 +7,7 @@ import importlib
 import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -60,10 +60,12 @@ class Loading:
 
     Args:
         section: its definitions.
+        data: the pickles of its skeletons and of its streams.
     """
 
-    def __init__(self, section: Section) -> None:
+    def __init__(self, section: Section, data: Sequence[memoryview]) -> None:
         self.section = section
+        self._data = data
         self._home = home()
         #: By index. Namespaces are dicts here.
         self._objects: list[Any] = [_MISSING] * len(section.keys)
@@ -104,9 +106,9 @@ class Loading:
                     self._objects[index] = found
         try:
             self._load_skeletons()
-            for stream in section.streams:
+            for stream, data in zip(section.streams, self._data[1:], strict=True):
                 if self._is_needed(stream):
-                    self._load_stream(stream)
+                    self._load_stream(stream, data)
         except BaseException:
             for index in self._made:
                 if section.keys[index][0] in "cvs":
@@ -146,13 +148,13 @@ class Loading:
     def give(self) -> _Made:
         """The objects, for who gets the same definitions again."""
         section = self.section
-        size = len(section.skeletons) + sum(len(stream.data) for stream in section.streams)
+        size = sum(len(each) for each in self._data)
         return _Made(section.keys, list(self._objects), dict(self._modules), size)
 
     def _load_skeletons(self) -> None:
         section = self.section
         if any(self._objects[index] is _MISSING for index, key in enumerate(section.keys) if key[0] in "cvs"):
-            unpickler = pickle.Unpickler(BytesIO(section.skeletons))  # noqa: S301 - from authenticated peers only
+            unpickler = pickle.Unpickler(BytesIO(self._data[0]))  # noqa: S301 - from authenticated peers only
             for _ in range(section.count):
                 unpickler.load()
 
@@ -165,9 +167,9 @@ class Loading:
             )
         return True
 
-    def _load_stream(self, stream: Stream) -> None:
-        data, buffers = split(stream.data)
-        unpickler = pickle.Unpickler(BytesIO(data), buffers=buffers)  # noqa: S301 - from authenticated peers only
+    def _load_stream(self, stream: Stream, data: memoryview) -> None:
+        pickled, buffers = split(data)
+        unpickler = pickle.Unpickler(BytesIO(pickled), buffers=buffers)  # noqa: S301 - from authenticated peers only
         for _ in range(stream.count):
             self._apply(*unpickler.load())
 
@@ -296,9 +298,9 @@ cache = Cache()
 
 
 @contextlib.contextmanager
-def loaded(section: Section) -> Iterator[None]:
+def loaded(section: Section, data: Sequence[memoryview]) -> Iterator[None]:
     """While it is entered, what this thread unpickles finds the objects that it refers to."""
-    loading = Loading(section)
+    loading = Loading(section, data)
     before = _current.loading
     _current.loading = loading
     try:

@@ -215,7 +215,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self._mode == VALUE and isinstance(function, FunctionType) and find_owner(function) is None:
             # The class that it belongs to cannot be found by its name, but by the object.
             owner = method.__self__ if isinstance(method.__self__, type) else type(method.__self__)
-            attributes = (value for each in owner.__mro__ for value in vars(each).values())
+            attributes = (value for each in owner.__mro__ for value in vars(each).copy().values())
             if any(function is getattr(value, "__func__", value) for value in attributes):
                 give_key(function)
         return MethodType, (function, method.__self__)

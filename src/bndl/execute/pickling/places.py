@@ -36,6 +36,9 @@ def _key_of(namespace: dict[str, Any], witness: FunctionType | ModuleType) -> Ke
     if getattr(sys.modules.get(name), "__dict__", None) is namespace:
         return home(), name
     name = f"{name}#{id(namespace)}"
+    if name not in _witnesses:
+        for gone in [each for each, witnesses in list(_witnesses.items()) if not witnesses]:
+            _witnesses.pop(gone, None)
     _witnesses.setdefault(name, weakref.WeakSet()).add(witness)
     return home(), name
 

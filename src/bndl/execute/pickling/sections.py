@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import deque
+from collections.abc import Sequence
 from io import BytesIO
 from itertools import count
 from types import FunctionType, ModuleType
@@ -26,7 +27,7 @@ from bndl.execute.pickling.places import key_of_globals, key_of_module
 
 __all__ = ["WITH_DEFINITIONS", "Definitions", "Section", "Stream", "read_section"]
 
-#: ``b"D" | length of the section: u64 | section | pickle``.
+#: ``b"D" | length of the section: u64 | section | skeletons | streams | pickle``.
 WITH_DEFINITIONS = b"D"
 _START = struct.Struct("<Q")
 
@@ -42,12 +43,12 @@ class Stream(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         home: whose they are.
         count: how many items the pickle has, one after another.
-        data: the pickle, and its buffers.
+        size: of the pickle and its buffers, in bytes.
     """
 
     home: str
     count: int
-    data: memoryview
+    size: int
 
 
 class Section(msgspec.Struct, frozen=True, array_like=True):
@@ -59,7 +60,7 @@ class Section(msgspec.Struct, frozen=True, array_like=True):
         digest: of the skeletons and streams.
         keys: what the pickle and the definitions refer to by index: the kind, the home, and the number or name there.
         count: how many skeletons there are.
-        skeletons: the pickle of them, one after another.
+        size: of the pickle of them, one after another, in bytes.
         streams: the rest, in the order in which to read it.
     """
 
@@ -68,7 +69,7 @@ class Section(msgspec.Struct, frozen=True, array_like=True):
     digest: bytes
     keys: list[tuple[str, str, int | str]]
     count: int
-    skeletons: memoryview
+    size: int
     streams: list[Stream]
 
 
@@ -96,8 +97,8 @@ class _Writer:
         self.count += 1
         self._pickler.dump(item)
 
-    def finish(self) -> bytes:
-        return self._buffers.join(self._file.getvalue())
+    def finish(self) -> list[bytes | memoryview]:
+        return self._buffers.pieces(self._file.getvalue())
 
 
 class Definitions:
@@ -140,7 +141,7 @@ class Definitions:
     def add_module(self, module: ModuleType) -> int:
         """The index of a module, which will be there with all that it has."""
         index, _ = self._add(module.__dict__, "m", key_of_module(module))
-        self._add_names(index, [name for name in module.__dict__ if name not in _OF_PROCESS])
+        self._add_names(index, [name for name in list(module.__dict__) if name not in _OF_PROCESS])
         return index
 
     def begin(self, index: int) -> bool:
@@ -154,24 +155,28 @@ class Definitions:
         """Whether the stream of one home is read before that of another one."""
         return one != self._home and other == self._home
 
-    def write(self) -> bytes:
-        """The section, with what comes before it and tells its length."""
+    def write(self) -> list[bytes | memoryview]:
+        """The section, with what comes before it and tells its length, to be joined."""
         while self._work:
             kind, index, name = self._work.popleft()
             self._write_one(kind, index, name)
         own = self._streams.pop(self._home, None)
         if own is not None:
             self._streams[self._home] = own  # the last one
-        skeletons = b"" if self._skeletons is None else self._skeletons.finish()
-        streams = [Stream(name, each.count, memoryview(each.finish())) for name, each in self._streams.items()]
-        digest = hashlib.blake2b(skeletons, digest_size=16)
-        for stream in streams:
-            digest.update(stream.data)
+        skeletons = [] if self._skeletons is None else self._skeletons.finish()
         number = 0 if self._skeletons is None else self._skeletons.count
+        pieces, streams = list(skeletons), []
+        for name, stream in self._streams.items():
+            data = stream.finish()
+            streams.append(Stream(name, stream.count, _size_of(data)))
+            pieces += data
+        digest = hashlib.blake2b(digest_size=16)
+        for piece in pieces:
+            digest.update(piece)
         section = _encoder.encode(
-            Section(self._home, self._number, digest.digest(), self._keys, number, memoryview(skeletons), streams)
+            Section(self._home, self._number, digest.digest(), self._keys, number, _size_of(skeletons), streams)
         )
-        return b"".join((WITH_DEFINITIONS, _START.pack(len(section)), section))
+        return [WITH_DEFINITIONS, _START.pack(len(section)), section, *pieces]
 
     def _add(self, obj: Any, kind: str, key: Key) -> tuple[int, bool]:
         index = self._indices.get((kind, key))
@@ -217,9 +222,18 @@ class Definitions:
         return stream
 
 
-def read_section(payload: bytes) -> tuple[Section, memoryview]:
-    """The section of a payload, and what comes after it."""
+def _size_of(pieces: Sequence[bytes | memoryview]) -> int:
+    return sum(piece.nbytes if isinstance(piece, memoryview) else len(piece) for piece in pieces)
+
+
+def read_section(payload: bytes) -> tuple[Section, list[memoryview], memoryview]:
+    """The section of a payload, the data of its skeletons and streams, and what comes after it."""
     (length,) = _START.unpack_from(payload, 1)
-    start = 1 + _START.size
     view = memoryview(payload)
-    return _decoder.decode(view[start : start + length]), view[start + length :]
+    position = 1 + _START.size + length
+    section = _decoder.decode(view[1 + _START.size : position])
+    data = []
+    for size in (section.size, *(stream.size for stream in section.streams)):
+        data.append(view[position : position + size])
+        position += size
+    return section, data, view[position:]
