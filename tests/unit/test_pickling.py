@@ -267,6 +267,16 @@ def test_packing_keeps_nothing_alive(driver: Process, worker: Process, name: str
     assert [reference() for reference in references] == [None, None]
 
 
+def test_a_module_that_is_executed_again(driver: Process, worker: Process, module: Any) -> None:
+    old, kind = module.Model(), module.Model
+    worker.unpack(driver.pack([old, module.plain]))
+    exec(MODULE, vars(module))  # noqa: S102 - as importlib.reload does it
+    there_old, there_new = worker.unpack(driver.pack([old, module.Model()]))
+    assert type(there_old) is not type(there_new)
+    back = driver.unpack(worker.pack([there_old, there_new]))
+    assert [type(each) for each in back] == [kind, module.Model]
+
+
 # Versions
 
 

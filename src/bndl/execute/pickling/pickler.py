@@ -208,9 +208,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return loading.make_function, arguments, state, None, None, loading.complete
 
     def _reduce_method(self, method: MethodType) -> Any:
-        module = named.find_global(method) if is_importable(type(method.__self__)) else None
-        if module is not None:
-            return named.get_global, (module, method.__name__)
+        if not isinstance(method.__self__, type) and is_importable(type(method.__self__)):
+            module = named.find_global(method)
+            if module is not None:
+                return named.get_global, (module, method.__name__)
         function = method.__func__
         if self._mode == VALUE and isinstance(function, FunctionType) and find_owner(function) is None:
             # The class that it belongs to cannot be found by its name, but by the object.
