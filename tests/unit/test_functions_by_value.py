@@ -326,7 +326,7 @@ def test_it_sends_all_that_cloudpickle_sends(name: str) -> None:
     packer = Packer()
     for attribute, value in list(vars(module).items()):
         expected = send_by_cloudpickle(value)
-        if expected is UNSENT:
+        if expected is UNSENT or "<locals>" in getattr(value, "__qualname__", ""):  # what others put there
             continue
         got = unpack(packer.pack(value))
         assert type(got) is type(expected), attribute
