@@ -6,14 +6,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 import bndl
+from bndl.cli.check import check_cluster, compare_clocks
 from bndl.cli.cluster import init_cluster
 from bndl.cluster.authority import Authority
 from bndl.cluster.host import WorkerHost
@@ -258,3 +260,69 @@ def test_workers_are_there_only_when_their_machine_has_joined(
         assert host.are_there.wait(TIMEOUT), "without seeds there is nothing to join"
     finally:
         host.stop()
+
+
+# bndl cluster check
+
+
+@pytest.fixture(scope="module")
+def cluster(credentials: Credentials, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a cluster of one worker, and its secret file."""
+    host = WorkerHost(1, Config(), Credentials(credentials.secret))
+    try:
+        host.start()
+        assert host.are_there.wait(TIMEOUT)
+        yield host.addresses[0], write_secret(tmp_path_factory.mktemp("secret") / "secret", credentials)
+    finally:
+        host.stop()
+
+
+def test_a_check_tells_each_step(cluster: tuple[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    address, secret = cluster
+    check_cluster(address, {"secret_file": secret})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["reachable", "TLS", "secret", "cluster", "versions", "clock"]
+    assert lines[1].startswith("TLS        no")
+    assert "'default', with 1 nodes" in lines[3]
+    assert "at most 0." in lines[5]
+
+
+def test_a_check_tells_the_first_step_that_fails(
+    cluster: tuple[str, Path], tmp_path: Path, other: Credentials, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, secret = cluster
+    with pytest.raises(ClusterError, match="refuses this node's secret"):
+        check_cluster(address, {"secret_file": write_secret(tmp_path / "wrong", other)})
+    assert capsys.readouterr().out.splitlines() == ["reachable  yes"]
+    with pytest.raises(ClusterError, match="is of cluster 'another'; they are of 'default'"):
+        check_cluster(address, {"secret_file": secret, "cluster": "another"})
+
+
+def test_a_check_tells_of_other_versions(cluster: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    address, secret = cluster
+    monkeypatch.setattr("bndl._version.__version__", "0.0.1")
+    with pytest.raises(ClusterError, match=r"worker.* runs bndl .*, this node bndl 0\.0\.1"):
+        check_cluster(address, {"secret_file": secret})
+
+
+class Clock:
+    """A worker's."""
+
+    name = "h.worker.1.0.0"
+
+    def __init__(self, ahead: float) -> None:
+        self.ahead = ahead
+
+    def execute(self, clock: Callable[[], float]) -> Future[float]:
+        future: Future[float] = Future()
+        future.set_result(clock() + self.ahead)
+        return future
+
+
+def test_clocks_that_differ_much_are_pointed_out() -> None:
+    workers: list[Any] = [Clock(0.0), Clock(-60.0)]
+    text = compare_clocks(workers)
+    assert text.startswith("at most 60.0 s from that of this machine")
+    assert "is behind" in text
+    assert "NTP" not in compare_clocks(workers[:1])
+    assert "not known" in compare_clocks([])

@@ -280,6 +280,24 @@ def _split(addresses: list[str] | None) -> tuple[str, ...] | None:
     return tuple(part for each in addresses for part in each.split(",") if part) if addresses else None
 
 
+@cluster_app.command("check")
+def cluster_check(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Of a node, such as tls/10.0.0.5:5000.")],
+    *,
+    secret_file: SecretFile = None,
+    credentials: CredentialsFolder = None,
+    cluster: ClusterName = None,
+    mesh: Mesh = None,
+) -> None:
+    """See whether this machine can join at ADDRESS: reachable, TLS, secret, cluster, versions, clock.
+
+    Nothing is started there. The exit code is 0 if it can join.
+    """
+    from bndl.cli.check import check_cluster
+
+    check_cluster(address, {"secret_file": secret_file, "credentials": credentials, "cluster": cluster, "mesh": mesh})
+
+
 def main() -> None:
     """Run the command line. Exits with 0, 1 (it failed), 2 (bad input) or 130 (interrupted)."""
     try:

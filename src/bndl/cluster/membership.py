@@ -139,6 +139,12 @@ class Membership:
     # For users
 
     @property
+    def greeted(self) -> list[str]:
+        """The nodes that are connected or were refused, by name."""
+        with self._changed:
+            return sorted({*self._peers, *self._refused})
+
+    @property
     def workers(self) -> list[Peer]:
         """The workers that are connected, by name."""
         with self._changed:
