@@ -42,6 +42,8 @@ T = TypeVar("T")
 MOST_SECONDS = 31_536_000.0
 #: The largest number of anything that is counted; it is also how many tasks a stage can have.
 MOST = 1 << 32
+#: What Linux takes.
+_LONGEST_PATH = 4095
 
 
 def complain(name: str, rule: str, value: object, hint: str = "") -> InvalidOption:
@@ -187,6 +189,8 @@ def check_path(name: str, value: object, hint: str = "") -> str:
     text = str.__str__(path)
     if "\0" in text:
         raise complain(name, "a path without null characters", text, hint)
+    if len(text) > _LONGEST_PATH:
+        raise complain(name, f"a path of at most {_LONGEST_PATH:,} characters", text, hint)
     return text
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Protocol
 
+from bndl.checks import check_callable
 from bndl.net.messages import NodeInfo
 from bndl.net.names import NodeName
 
@@ -63,8 +64,10 @@ class Peer:
             A future of its result. It raises ``TaskFailed`` if the function did, and ``PeerLost`` if the peer is lost.
 
         Raises:
+            InvalidOption: ``fn`` cannot be called.
             NotPicklable: the call cannot travel.
         """
+        check_callable("fn", fn, "peer.execute(function, *args)")
         return self._caller.call(self.name, fn, args, kwargs, _TIMEOUT)
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Sequence
 
-from bndl.checks import check_flag, check_instance, check_optional, check_whole, complain
+from bndl.checks import check_flag, check_instance, check_optional, check_whole, complain, is_a
 from bndl.cluster.deployment import Deployment
 from bndl.cluster.threads import count_cores
 from bndl.config import Config
@@ -113,7 +113,7 @@ def _check_deployment(deploy: Deployment) -> None:
             method = getattr(deploy, name, None)
         except Exception:  # noqa: BLE001 - of the value's own
             method = None
-        if isinstance(deploy, type) or not callable(method):
+        if is_a(deploy, type) or not callable(method):
             raise complain("deploy", "a deployment", deploy, "bndl.deploy.RayWorkers(8), for example")
 
 

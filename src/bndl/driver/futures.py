@@ -7,19 +7,21 @@ watches the future, another loop waits for its locks.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bndl.checks import check_number
 from bndl.errors import BndlError, UserError
 from bndl.execute.failures import open_cause
 from bndl.locking import Condition
 from bndl.logs import flush, get_logger
 from bndl.loop import Loop
 from bndl.reprs import safe_repr
-from bndl.waits import capped
+from bndl.waits import LONGEST
 
 __all__ = ["LINES_TIMEOUT", "Loops", "Outcome", "Ready", "RemoteFuture", "run_beside"]
 
@@ -51,6 +53,19 @@ class Loops:
     futures: Loop
     callbacks: Loop
     beside: Callable[[Callable[[], object]], object] = run_beside
+
+
+def _check_timeout(timeout: float | None) -> float | None:
+    """How long to wait. Infinity, and NaN, is as long as a wait can be.
+
+    Raises:
+        InvalidOption: it is no number.
+    """
+    if timeout is None:
+        return None
+    if type(timeout) in {int, float} and not timeout < LONGEST:  # NaN is neither
+        return LONGEST
+    return check_number("timeout", timeout, "seconds to wait, or None", least=-math.inf)
 
 
 class Outcome(Protocol):
@@ -128,7 +143,7 @@ class RemoteFuture(Future[Any]):
     def result(self, timeout: float | None = None) -> Any:
         """The result, as of any future."""
         try:
-            outcome: Outcome = super().result(None if timeout is None else capped(timeout))
+            outcome: Outcome = super().result(_check_timeout(timeout))
         except BndlError as error:
             open_cause(error)
             flush(LINES_TIMEOUT)
@@ -139,7 +154,7 @@ class RemoteFuture(Future[Any]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The error, as of any future."""
-        error = super().exception(None if timeout is None else capped(timeout))
+        error = super().exception(_check_timeout(timeout))
         if isinstance(error, BndlError):
             return open_cause(error)
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
+from bndl.checks import check_flag, is_a
 from bndl.driver.naming import CANCELLED, check_name, check_reason, name_of
 from bndl.driver.options import JobOptions, Options, make_options
 from bndl.driver.tasks import Task
@@ -13,6 +14,7 @@ from bndl.errors import EmptyStage, InvalidJob, JobStarted
 from bndl.execute.refs import Results
 from bndl.listing import Listed
 from bndl.printable import printable_line
+from bndl.reprs import safe_repr, safe_str
 
 if TYPE_CHECKING:
     from bndl.driver.execution import Execution
@@ -139,6 +141,7 @@ class Job(metaclass=Listed):
             JobStarted: the job's execution has begun.
         """
         self._check_not_started()
+        barrier = check_flag("barrier", barrier, "whether its tasks wait for earlier stages")
         own = make_options("job.stage", JobOptions, options)
         given = check_name("a stage", name) if name is not None else ""
         name = self._free_name(given or name_of(function, "stage"), given=bool(given))
@@ -213,10 +216,12 @@ class Job(metaclass=Listed):
         if not barrier:
             text = f"stage {name!r} got after= and barrier=False; after= says what the barrier is for, so give one."
             raise InvalidJob(text)
-        before = tuple([after] if isinstance(after, Stage) else after)
+        before = (after,) if is_a(after, Stage) else tuple(self._list(name, "after", "stages", after))
         for each in before:
-            if each not in self.stages:
-                text = f"stage {name!r} is to be after {each!r}, not in job {self.name!r}; give an earlier one."
+            if not any(each is stage for stage in self.stages):
+                text = (
+                    f"stage {name!r} is to be after {safe_repr(each)}, not in job {self.name!r}; give an earlier one."
+                )
                 raise InvalidJob(text)
         return before
 
@@ -231,19 +236,31 @@ class Job(metaclass=Listed):
             if function is not None or items is not None:
                 text = f"stage {name!r} got items and tasks; give it a function and items, or tasks=[...], not both."
                 raise InvalidJob(text)
-            listed = list(tasks)
+            listed: list[Task] = list(self._list(name, "tasks", "tasks", tasks))
             for task in listed:
-                if not isinstance(task, Task):
-                    text = f"stage {name!r} got {task!r} in tasks=; wrap calls as bndl.Task(function, *args)."
+                if not is_a(task, Task):
+                    text = f"stage {name!r} got {safe_repr(task)} in tasks=; wrap calls as bndl.Task(function, *args)."
                     raise InvalidJob(text)
             if len({id(task) for task in listed}) < len(listed) or any(task.is_placed for task in listed):
                 text = f"stage {name!r} got a task that is in a stage already; task.options() makes a copy of it."
                 raise InvalidJob(text)
             return listed
         if not callable(function) or items is None:
-            text = f"stage {name!r} needs a function and items, or tasks=[...]; it got {function!r} and {items!r}."
-            raise InvalidJob(text)
-        return [Task.of_item(item) for item in items]
+            got = f"{safe_repr(function)} and {safe_repr(items)}"
+            raise InvalidJob(f"stage {name!r} needs a function and items, or tasks=[...]; it got {got}.")
+        return [Task.of_item(item) for item in self._list(name, "items", "items", items)]
+
+    def _list(self, name: str, option: str, kind: str, values: Iterable[Any]) -> Iterator[Any]:
+        """What an iterable gives; what it raises meanwhile is the user's own.
+
+        Raises:
+            InvalidJob: it cannot be iterated over.
+        """
+        try:
+            return iter(values)
+        except Exception as error:
+            got = f"{safe_repr(values)} ({safe_str(error)})"
+            raise InvalidJob(f"stage {name!r} needs {kind} to iterate over, got {got} as {option}.") from error
 
     def __repr__(self) -> str:
         return f"<Job: {printable_line(self.name)}, {len(self.stages)} stages>"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from bndl.checks import check_text
+from bndl.checks import check_text, is_a
 from bndl.errors import InvalidOption
-from bndl.execute.texts import plain
+from bndl.execute.texts import cut, plain
 from bndl.reprs import safe_repr
 
 __all__ = ["CANCELLED", "check_name", "check_reason", "name_of"]
 
 #: Why something was cancelled if its user does not say.
 CANCELLED = "cancelled by the user"
+#: In characters.
+_LONGEST_REASON = 1_000
 
 
 def check_name(what: str, name: object) -> str:
@@ -30,10 +32,10 @@ def check_reason(reason: object) -> str:
     Raises:
         InvalidOption: it is no text.
     """
-    if not isinstance(reason, str):
+    if not is_a(reason, str):
         text = f"reason must be a string, got {safe_repr(reason)}; say why it is cancelled, or leave it out."
         raise InvalidOption(text)
-    return plain(str.__str__(reason)).strip() or CANCELLED
+    return cut(plain(str.__str__(reason)).strip(), _LONGEST_REASON) or CANCELLED
 
 
 def name_of(function: Any, default: str) -> str:

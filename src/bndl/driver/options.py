@@ -19,6 +19,7 @@ from bndl.checks import (
 )
 from bndl.errors import InvalidOption
 from bndl.execute.failures import names_of
+from bndl.reprs import safe_repr
 from bndl.schedule.events import RetryRule
 from bndl.schedule.retrying import LONGEST_BACKOFF
 
@@ -250,6 +251,6 @@ def make_options(what: str, known: type[TaskOptions], given: Mapping[str, Any], 
     names = [*TaskOptions.__annotations__, *(JobOptions.__annotations__ if known is JobOptions else ()), *more]
     unknown = [name for name in given if name not in names or name in more]
     if unknown:
-        text = f"{what} takes no option {unknown[0]!r}; its options are {', '.join(dict.fromkeys(names))}"
+        text = f"{what} takes no option {safe_repr(unknown[0])}; its options are {', '.join(dict.fromkeys(names))}"
         raise TypeError(text)
     return Options(**given) if given else NO_OPTIONS

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from bndl.errors import InvalidOption
+from bndl.checks import check_callable
 from bndl.execute import shared
 from bndl.execute.payloads import Packer, unpack
 from bndl.execute.shared import Accumulator, Broadcast
@@ -65,9 +65,7 @@ class Sharing:
         Raises:
             InvalidOption: ``combine`` is no function.
         """
-        if not callable(combine):
-            text = f"combine must be a function of two values, not {combine!r}; operator.add, or max, for example."
-            raise InvalidOption(text)
+        check_callable("combine", combine, "a function of two values: operator.add, or max, for example")
         number = self._next_number()
         made = Accumulator(self._name, number, combine, value, self._collect)
         self._accumulators[number] = made

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from bndl.checks import check_callable, is_a
 from bndl.driver.history import Transition
 from bndl.driver.naming import CANCELLED, check_name, check_reason
 from bndl.driver.options import NO_OPTIONS, TaskOptions, make_options, merge_options
@@ -14,6 +15,7 @@ from bndl.execute.failures import open_cause
 from bndl.execute.payloads import unpack
 from bndl.listing import Listed
 from bndl.printable import printable_line
+from bndl.reprs import safe_repr
 from bndl.schedule.instructions import Locality, TaskOutcome
 from bndl.schedule.transitions import State
 
@@ -101,6 +103,7 @@ class Task(metaclass=Listed):
     )
 
     def __init__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        check_callable("function", function, "bndl.Task(function, *args)")
         #: What is pickled for the worker: the item, or (function, args, kwargs).
         self.call: Any = (function, args, kwargs)
         self._begin()
@@ -168,8 +171,8 @@ class Task(metaclass=Listed):
             InvalidJob: one of them is no task, or the execution of this one has begun.
         """
         for other in others:
-            if not isinstance(other, Task):
-                text = f"{self.name} is to be after {other!r}, which is no task; give tasks of the same job."
+            if not is_a(other, Task):
+                text = f"{self.name} is to be after {safe_repr(other)}, which is no task; give tasks of the same job."
                 raise InvalidJob(text)
         if self._run is not None:
             text = f"{self.name} is being executed or was, so it cannot wait for more; make a new job."

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Protocol, overload
 
-from bndl.checks import check_whole
+from bndl.checks import check_whole, is_a
 from bndl.errors import InputFailed
 
 __all__ = ["NO_RESULT", "Ref", "Results", "Source", "provided"]
@@ -106,9 +106,14 @@ class Results(Sequence[Ref]):
     @overload
     def __getitem__(self, item: slice) -> Results: ...
     def __getitem__(self, item: int | slice) -> Ref | Results:
-        if isinstance(item, slice):
-            return Results(self.stage, self.indices[item])
-        return Ref(self.stage, self.indices[item])
+        if is_a(item, slice):
+            return Results(self.stage, self.indices[item])  # type: ignore[arg-type] # it is a slice
+        try:
+            return Ref(self.stage, self.indices[item])  # type: ignore[arg-type] # it is none
+        except (IndexError, TypeError):
+            raise
+        except Exception as error:
+            raise TypeError("results are found by whole numbers and slices") from error
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from bndl.errors import InvalidOption
+from bndl.reprs import safe_repr
 
 __all__ = ["Endpoint", "check_listen", "check_seeds", "loopback", "without_ports"]
 
@@ -43,7 +44,7 @@ class Endpoint:
         """
         match = _PATTERN.fullmatch(text)
         if match is None or int(match["port"]) > _MOST:
-            raise InvalidOption(f"{text!r} is no address of a node; write tcp/HOST:PORT or tls/HOST:PORT")
+            raise InvalidOption(f"{safe_repr(text)} is no address of a node; write tcp/HOST:PORT or tls/HOST:PORT")
         return cls(match["protocol"], match["host"].strip("[]"), int(match["port"]))
 
     @property
