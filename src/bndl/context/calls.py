@@ -87,7 +87,8 @@ class Calls:
         task = Task(function, *args, **kwargs)
         if name is not None:
             task = task.options(name=name)
-        payload = self._pack(task.call, name_of(function, "call"))
+        packer = self._packer()
+        payload = packer.pack(task.call, f"the call of {name_of(function, 'call')}")
         task.call = function_name(function)  # for errors
         index = next(self._numbers)
         number = (self._stage.number << 32) + index
@@ -96,17 +97,18 @@ class Calls:
         self._futures[index] = future = _TaskFuture(
             self._driver.loops, partial(self._driver.cancel_tasks, [number], "cancelled")
         )
+        future.pinned = packer.take_pinned()
         self._driver.add_tasks(self._stage, index, [task])
         if self._over is not None and self._futures.pop(index, None) is not None:
             raise copy.copy(self._over)
         return future
 
-    def _pack(self, call: Any, name: str) -> bytes:
+    def _packer(self) -> Packer:
         try:
             packer: Packer = self._local.packer
         except AttributeError:
             packer = self._local.packer = Packer()
-        return packer.pack(call, f"the call of {name}")
+        return packer
 
     def tasks_settled(self, tasks: Sequence[Task]) -> None:
         """Tasks are done."""

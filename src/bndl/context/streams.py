@@ -62,6 +62,7 @@ class _Stream:
         self._ended: Ended | None = None
         self.execution = Execution(driver, f"map {name}", self._mailbox)
         self._mailbox.bind(self.execution)
+        self.execution.pinned = self._packer.pinned
         number = driver.next_number()
         payload = pack_function(driver, self._packer, function, f"the function {name!r}", number)
         self._stage = self.execution.add_stage(name, payload, number=number, growing=True)

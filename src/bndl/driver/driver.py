@@ -93,7 +93,7 @@ class Driver:
         self._numbers = count(1)
         self._executions: dict[int, Execution] = {}
         self._stages: dict[int, StageRun] = {}
-        self.sharing = Sharing(self.name, self._store, self.next_number, self._forget_shared)
+        self.sharing = Sharing(self.name, self._store, self.next_number, self._forget_shared, loop.post)
         self._settling = Settling(self._stages, self._delivery, self._store, self.sharing.note_additions)
         self._cancelling = Cancelling(loop, self._stages, cluster.end_worker, config.cancel_timeout)
         self._farewells = Farewells(self.peers, self._calls, self._stages, self._handle, config.drain_timeout)
@@ -203,6 +203,7 @@ class Driver:
     def end(self, error: BndlError) -> None:
         """The loop does nothing any more, so whoever still waits is told in this thread."""
         self._waiters.end(error)
+        self.sharing.close()
 
     def crashed(self, error: BaseException) -> None:
         """A loop broke. Called where it did, as the last thing."""
@@ -275,7 +276,7 @@ class Driver:
         failed = [result for result in message.results if result.kind == Kind.FAILED]
         hopeless = [each.task for each in failed if (run := self._stages.get(each.task >> 32)) and run.is_final(each)]
         self._handle(events.AttemptsFinished(worker, message.results, hopeless))
-        self._settling.deliver()
+        self._settling.looked_at()
 
     def _on_returned(self, worker: str, message: messages.Returned) -> None:
         self._cancelling.confirm(worker, message.attempts)

@@ -15,6 +15,7 @@ from bndl.driver.report import JobReport, StageCounters
 from bndl.driver.tasks import Task
 from bndl.errors import BndlError
 from bndl.execute.failures import is_one_of
+from bndl.execute.payloads import Pinned
 from bndl.net.messages import Result
 from bndl.schedule.story import Story
 from bndl.schedule.transitions import State
@@ -155,6 +156,8 @@ class Execution:
         self.story = Story()
         self.unconfirmed: dict[tuple[int, int], None] = {}
         self.cancelled: str | None = None
+        #: What its payloads refer to, to be kept alive as long as they may be used.
+        self.pinned: dict[int, Pinned] = {}
 
     def add_stage(
         self, name: str, function: bytes, *, number: int, calls: bool = False, kept: bool = False, growing: bool = False

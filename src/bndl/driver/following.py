@@ -119,6 +119,7 @@ class Following:
 
 def forget(peers: Peers, stages: MutableMapping[int, StageRun], execution: Execution) -> None:
     """Nothing of an execution is needed any more, here or on workers."""
+    execution.pinned.clear()
     workers: dict[str, list[int]] = {}
     for stage in execution.stages:
         if stages.pop(stage.number, None) is None:

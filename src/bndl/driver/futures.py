@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from bndl.checks import check_number
 from bndl.errors import BndlError, UserError
 from bndl.execute.failures import open_cause
+from bndl.execute.payloads import Pinned
 from bndl.locking import Condition
 from bndl.logs import flush, get_logger
 from bndl.loop import Loop
@@ -94,6 +95,8 @@ class RemoteFuture(Future[Any]):
         super().__init__()
         self._condition = Condition()
         self._loops = loops
+        #: What the payload of the call refers to, to be kept alive until somebody lets go of its result.
+        self.pinned: dict[int, Pinned] = {}
         #: Held while the result is unpickled, which is done once.
         self._opening = threading.Lock()
 

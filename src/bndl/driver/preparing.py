@@ -76,6 +76,7 @@ def _prepare(driver: Driver, job: Job, listener: Listener) -> tuple[Execution, J
 
 def _prepare_stages(driver: Driver, job: Job, execution: Execution) -> list[StageSpec]:
     packer = Packer()
+    execution.pinned = packer.pinned
     used: set[int] = set()
     inputs = [_prepare_tasks(driver, job, position, packer, used) for position in range(len(job.stages))]
     specs = []

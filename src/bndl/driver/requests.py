@@ -59,12 +59,15 @@ class Requests:
             NotPicklable: the call cannot travel.
             BndlError: the driver has ended.
         """
-        payload = Packer().pack((function, args, kwargs), f"the call of {function_name(function)}")
+        what = function_name(function)  # here, and not on the loop: it is the user's
+        packer = Packer()
+        payload = packer.pack((function, args, kwargs), f"the call of {what}")
         future = self._new_future()
+        future.pinned = packer.take_pinned()
 
         def answered(answer: Message | BndlError) -> None:
             if self._waiters.claim(future):
-                future.settle(_read(peer, function, answer))
+                future.settle(_read(peer, what, answer))
 
         self._loops.own.post(
             lambda: self._calls.ask(peer, lambda call: messages.Call(call, payload), answered, timeout),
@@ -93,9 +96,9 @@ class Requests:
 class _Reply:
     """The answer to a call that succeeded."""
 
-    def __init__(self, peer: str, function: object, payload: bytes) -> None:
+    def __init__(self, peer: str, what: str, payload: bytes) -> None:
         self._peer = peer
-        self._function = function
+        self._what = what
         self._payload = payload
 
     @cached_property
@@ -104,29 +107,28 @@ class _Reply:
             return unpack(self._payload)
         except (Exception, SystemExit) as cause:
             text = (
-                f"the call of {function_name(self._function)} on {self._peer} succeeded, but its result cannot be "
+                f"the call of {self._what} on {self._peer} succeeded, but its result cannot be "
                 f"unpickled here ({type_name(cause)}: {safe_str(cause)}). Return plain data, or a class that is "
                 "importable here."
             )
-            raise TaskFailed(text, task=function_name(self._function), job="", attempts=()) from cause
+            raise TaskFailed(text, task=self._what, job="", attempts=()) from cause
 
 
-def _read(peer: str, function: object, answer: Message | BndlError) -> _Reply | BndlError:
+def _read(peer: str, what: str, answer: Message | BndlError) -> _Reply | BndlError:
     """What an answer means for who called."""
     if isinstance(answer, BndlError):
         return answer
     if not isinstance(answer, messages.Answer):
         return InternalError(f"{peer} answered {answer!r}")
     if answer.succeeded:
-        return _Reply(peer, function, answer.payload)
+        return _Reply(peer, what, answer.payload)
     failure, cause = failures.read(answer.payload)
-    name = function_name(function)
     place = f"\n  {failure.place}" if failure.place else ""
-    text = f"the call of {failure.call or name} on {peer} failed: {failure.line}{place}"
+    text = f"the call of {failure.call or what} on {peer} failed: {failure.line}{place}"
     kind: type[TaskFailed] = TaskFailed
     if failure.loading:
-        text = f"{name} was not called on {peer}, because the call could not be unpickled there: {failure.line}{place}"
+        text = f"{what} was not called on {peer}, because the call could not be unpickled there: {failure.line}{place}"
         kind = NotUnpicklable
-    error = kind(text, task=name, job="", attempts=())
+    error = kind(text, task=what, job="", attempts=())
     error.__cause__ = cause
     return error

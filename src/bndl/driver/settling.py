@@ -250,6 +250,10 @@ class Settling:
         else:
             entry[1].extend(tasks)
 
+    def looked_at(self) -> None:
+        """The scheduler has said what the results mean that arrived."""
+        self._arrived = {}
+
     def deliver(self) -> None:
         """Tell users of the tasks that are done since the last time."""
         if self._settled:

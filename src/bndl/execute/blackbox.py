@@ -19,6 +19,7 @@ import signal
 import struct
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
@@ -68,13 +69,14 @@ class _Slot:
         self._offset = offset
         self._state = offset + _STATE
         self._pack = _ATTEMPT.pack_into
-        self._definition: object = None
+        #: Of what it executed last, if that is still known: it has the users' function.
+        self._definition: Callable[[], object] = lambda: None
         _THREAD.pack_into(box, offset + _THREAD_AT, threading.get_ident())
 
     def begin(self, prepared: Prepared) -> None:
         attempt = prepared.attempt
-        if prepared.definition is not self._definition:
-            self._definition = prepared.definition
+        if prepared.definition is not self._definition():
+            self._definition = weakref.ref(prepared.definition)
             self._note_names(prepared.definition.message, is_own=prepared.driver == self._driver)
         self._pack(self._box, self._offset, attempt.task, prepared.started, attempt.number, _RUNNING)
 

@@ -21,12 +21,18 @@ from bndl.execute.pickling.sections import WITH_DEFINITIONS, Definitions, read_s
 from bndl.execute.refs import Ref, Results
 from bndl.reprs import safe_str, type_name
 
-__all__ = ["Packer", "unpack"]
+__all__ = ["Packer", "Pinned", "unpack"]
 
 #: How much of the pickler's error is in that of bndl, in characters.
 _MOST_TEXT = 500
 #: Types that any pickler handles in the same way, for which there is no need to prepare one.
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
+
+
+class Pinned:
+    """Stays alive here as long as what was pickled with a reference to it may be used elsewhere."""
+
+    __slots__ = ()
 
 
 class _Pickler(Pickler):
@@ -40,6 +46,8 @@ class _Pickler(Pickler):
         if issubclass(kind, Ref | Results):
             self._packer.refs.append(obj)
             return obj.replacement()
+        if issubclass(kind, Pinned):
+            self._packer.pinned[id(obj)] = obj
         return super().reduce_instance(obj, kind)
 
 
@@ -50,11 +58,13 @@ class Packer:
 
     Attributes:
         refs: the refs in the value that was packed last, if that was one that may have some.
+        pinned: what is to stay alive as long as the payloads are used that were made until now, by its identity.
     """
 
     def __init__(self) -> None:
         self.file = BytesIO()
         self.refs: list[Ref | Results] = []
+        self.pinned: dict[int, Pinned] = {}
         self.buffers = Buffers()
         self._definitions: Definitions | None = None
         self._pickler = traced(_Pickler)(self)
@@ -104,6 +114,11 @@ class Packer:
             raise InvalidJob(text)
         return payload
 
+    def take_pinned(self) -> dict[int, Pinned]:
+        """What is pinned until now; it is up to the caller to keep it alive."""
+        pinned, self.pinned = self.pinned, {}
+        return pinned
+
     def definitions(self) -> Definitions:
         """The definitions that the value needs which is being packed."""
         if self._definitions is None:
@@ -128,7 +143,9 @@ class Packer:
     def _tidy(self) -> None:
         """Let go of the value."""
         self._pickler.clear_memo()
-        self._definitions = None
+        if self._definitions is not None:
+            self._definitions.let_go()
+            self._definitions = None
         self.buffers.clear()
         self.file.seek(0)
         self.file.truncate()

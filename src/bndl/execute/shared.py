@@ -12,17 +12,20 @@ with the result of the attempt, and is only counted when that is the attempt tha
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from bndl.errors import InvalidOption, UserError
 from bndl.execute.current import running
-from bndl.execute.payloads import unpack
+from bndl.execute.payloads import Pinned, unpack
 from bndl.reprs import safe_str, type_name
 
-__all__ = ["Accumulator", "Broadcast", "Fetcher", "forget", "forget_all", "keep", "provide"]
+__all__ = ["Accumulator", "Broadcast", "Fetcher", "begin", "forget", "forget_all", "keep", "provide"]
 
 T = TypeVar("T")
 
@@ -35,15 +38,19 @@ _UNSET: Any = object()
 _lock = threading.Lock()
 #: How each worker of this process gets broadcasts, by its name.
 _fetchers: dict[str, Fetcher] = {}
-#: The broadcasts that are known in this process, and accumulators whose home it is.
+#: The drivers of this process.
+_drivers: set[str] = set()
+#: The broadcasts that came from drivers of other processes. They are kept, as each is to come once.
 _broadcasts: dict[_Key, Broadcast[Any]] = {}
-_accumulators: dict[_Key, Accumulator[Any]] = {}
+#: What was made here, as long as somebody has it.
+_homes: WeakValueDictionary[_Key, Broadcast[Any] | Accumulator[Any]] = WeakValueDictionary()
 
 
-class Broadcast(Generic[T]):
+class Broadcast(Pinned, Generic[T]):
     """A value that tasks read. Made by ``Context.broadcast``; refer to it in functions, items and arguments.
 
-    On a worker all tasks see the same object, so they should not change it.
+    On a worker all tasks see the same object, so they should not change it. It is released when nothing on the driver
+    refers to it any more, neither the program nor work that is under way.
     """
 
     def __init__(self, driver: str, number: int, value: T = _UNSET, release: Callable[[], None] | None = None) -> None:
@@ -100,8 +107,14 @@ class Broadcast(Generic[T]):
 
 
 def _find_broadcast(driver: str, number: int) -> Broadcast[Any]:
+    key = (driver, number)
     with _lock:
-        return _broadcasts.setdefault((driver, number), Broadcast(driver, number))
+        home = _homes.get(key)
+        if isinstance(home, Broadcast):
+            return home
+        if driver in _drivers:  # it was released
+            return Broadcast(driver, number)
+        return _broadcasts.setdefault(key, Broadcast(driver, number))
 
 
 class Accumulator(Generic[T]):
@@ -115,7 +128,7 @@ class Accumulator(Generic[T]):
         number: with that driver.
         combine: of two values makes one, whatever their order.
         value: the first value, on the driver.
-        collect: gives what has come since the last time, on the driver.
+        is_home: whether this is on the driver.
     """
 
     def __init__(
@@ -124,15 +137,18 @@ class Accumulator(Generic[T]):
         number: int,
         combine: Callable[[T, T], T] = operator.add,
         value: T = _UNSET,
-        collect: Callable[[], None] | None = None,
+        *,
+        is_home: bool = False,
     ) -> None:
         self._key = (driver, number)
         self._combine = combine
         self._value = value
-        self._collect = collect
+        self._is_home = is_home
         #: Why the value is not known: what is wrong with something that was added, and the exception.
         self._error: tuple[str, BaseException] | None = None
         self._lock = threading.Lock()
+        #: What tasks added that counts, and was not looked at yet, pickled: it is unpickled where somebody asks.
+        self._pending: deque[bytes] = deque()
 
     def add(self, value: T) -> None:
         """Add a value, in a task or on the driver.
@@ -142,7 +158,7 @@ class Accumulator(Generic[T]):
         """
         prepared = running()
         if prepared is None:
-            if self._collect is None:
+            if not self._is_home:
                 text = "add() has a meaning in a task, in its own thread, or on the driver; return the value instead"
                 raise InvalidOption(text)
             self.count(value)
@@ -160,10 +176,12 @@ class Accumulator(Generic[T]):
         Raises:
             UserError: the caller is not on the driver, or something that was added cannot be combined with the rest.
         """
-        if self._collect is None:
+        if not self._is_home:
             text = "the value of an accumulator is known on the driver only; tasks can add() to it"
             raise UserError(text)
-        self._collect()
+        while self._pending:
+            with contextlib.suppress(IndexError):  # another thread took the last one
+                self._count_pickled(self._pending.popleft())
         with self._lock:
             if self._error is not None:
                 problem, error = self._error
@@ -179,8 +197,11 @@ class Accumulator(Generic[T]):
             except Exception as error:  # noqa: BLE001 - the user's function; it goes to whoever asks for the value
                 self._error = "cannot be combined with the rest", error
 
-    def count_pickled(self, payload: bytes) -> None:
-        """Take something into account that a task added, on the driver, as ``count``."""
+    def note(self, payload: bytes) -> None:
+        """A task added something that counts, pickled. Runs nothing of the user's."""
+        self._pending.append(payload)
+
+    def _count_pickled(self, payload: bytes) -> None:
         try:
             value = unpack(payload)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's class; it goes to whoever asks for the value
@@ -198,17 +219,20 @@ class Accumulator(Generic[T]):
 
 def _find_accumulator(driver: str, number: int, combine: Callable[[Any, Any], Any]) -> Accumulator[Any]:
     with _lock:
-        home = _accumulators.get((driver, number))
-    return home if home is not None else Accumulator(driver, number, combine)
+        home = _homes.get((driver, number))
+    return home if isinstance(home, Accumulator) else Accumulator(driver, number, combine)
+
+
+def begin(driver: str) -> None:
+    """This process is the home of what a driver shares."""
+    with _lock:
+        _drivers.add(driver)
 
 
 def keep(shared: Broadcast[Any] | Accumulator[Any]) -> None:
     """Let what comes back to its home, such as in a result, be the original."""
     with _lock:
-        if isinstance(shared, Broadcast):
-            _broadcasts[shared._key] = shared  # noqa: SLF001 - of this module
-        else:
-            _accumulators[shared._key] = shared  # noqa: SLF001 - of this module
+        _homes[shared._key] = shared  # noqa: SLF001 - of this module
 
 
 def provide(worker: str, fetcher: Fetcher) -> None:
@@ -221,12 +245,13 @@ def forget(driver: str, number: int) -> None:
     """Let go of one thing."""
     with _lock:
         _broadcasts.pop((driver, number), None)
-        _accumulators.pop((driver, number), None)
+        _homes.pop((driver, number), None)
 
 
 def forget_all(driver: str) -> None:
     """Let go of all that is shared with a driver."""
     with _lock:
-        for number in [number for owner, number in (*_broadcasts, *_accumulators) if owner == driver]:
-            _broadcasts.pop((driver, number), None)
-            _accumulators.pop((driver, number), None)
+        _drivers.discard(driver)
+        for known in (_broadcasts, _homes):
+            for key in [key for key in list(known) if key[0] == driver]:
+                known.pop(key, None)

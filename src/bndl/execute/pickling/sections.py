@@ -121,6 +121,12 @@ class Definitions:
         self._streams: dict[str, _Writer] = {}
         self._skeletons: _Writer | None = None
 
+    def let_go(self) -> None:
+        """Refer to nothing any more. Its picklers refer to it, so it would wait for the collection of garbage."""
+        for each in (self._objects, self._work, self._streams, self._indices):
+            each.clear()
+        self._skeletons = None
+
     def add(self, obj: Any, kind: str, key: Key) -> int:
         """The index of an object, which will be defined."""
         index, is_new = self._add(obj, kind, key)
