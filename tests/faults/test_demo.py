@@ -3,11 +3,14 @@
 The files are real ones of the standard library, its files that do not parse included.
 """
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,27 +149,51 @@ class _Demo:
 
     def __init__(self, folder: Path, files: list[str]) -> None:
         self.text = folder / "census.txt"
-        # The bars are only drawn on what counts as a terminal.
-        environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "120", "TERM": "xterm"}
-        self._bars = ""
+        environment = {**os.environ, "COLUMNS": "120", "TERM": "xterm"}
+        # Bars are drawn on a terminal only.
+        self._terminal, inside = os.openpty()
+        termios.tcsetwinsize(inside, (30, 120))
         self.process = subprocess.Popen(
             [*BNDL, "demo", "--workers", "2", "--text", str(self.text), *files],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=inside,
             text=True,
             env=environment,
         )
+        os.close(inside)
+        self._bars = ""
+        self._drawn = threading.Condition()
+        # What nobody reads would hold the demo up.
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # the end: the demo was the last one that had it open
+            while got := os.read(self._terminal, 1 << 16):
+                with self._drawn:
+                    self._bars += got.decode(errors="replace")
+                    self._drawn.notify()
+        with self._drawn:
+            self._bars += "(the end)"
+            self._drawn.notify()
 
     def await_parsed(self, count: int) -> None:
         """Wait until the bar says that so many files were parsed."""
-        assert self.process.stderr is not None
-        number = self.process.stderr.fileno()
-        while got := os.read(number, 1 << 16):
-            self._bars += got.decode(errors="replace")
-            counts = re.findall(r"(\d+)/\d+", re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", self._bars))
-            if any(int(each) >= count for each in counts):
-                return
-        pytest.fail(f"the demo ended early: {self._bars}")
+
+        def is_there() -> bool:
+            plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", self._bars)
+            return any(int(each) >= count for each in re.findall(r"(\d+)/\d+", plain))
+
+        with self._drawn:
+            assert self._drawn.wait_for(lambda: is_there() or self._bars.endswith("(the end)"), TIMEOUT), self._bars
+            assert is_there(), f"the demo ended early: {self._bars}"
+
+    def close(self) -> None:
+        """End it, if it runs."""
+        self.process.kill()
+        self.process.wait(TIMEOUT)
+        self._reader.join(TIMEOUT)
+        os.close(self._terminal)
 
     def finish(self) -> str:
         """What it wrote on standard output."""
@@ -183,7 +210,7 @@ def demo(tmp_path: Path, files: list[str]) -> Iterator[_Demo]:
     started = _Demo(tmp_path, files)
     with started.process:
         yield started
-        started.process.kill()
+        started.close()
 
 
 def test_the_command_survives_a_killed_worker(demo: _Demo, expected: bytes) -> None:

@@ -129,6 +129,20 @@ def test_a_short_wait_shows_nothing_unless_there_was_something_just_now(terminal
     assert terminal.wait(0) == ""
 
 
+def test_many_short_waits_are_one_long_wait(terminal: Terminal) -> None:
+    """Results of quick tasks come before any single wait is long enough."""
+    source = Lines("bar")
+    terminal.screen.add(source)
+    shown = []
+    for _ in range(100):
+        with terminal.screen.waiting():
+            terminal.time += 0.003
+            shown.append("bar" in terminal.text)
+    first = shown.index(True)
+    assert 0.2 <= 0.003 * (first + 1) <= 0.25
+    assert sum(shown[first:]) > len(shown[first:]) / 2
+
+
 def test_sources_that_are_over_or_gone_leave_nothing(terminal: Terminal) -> None:
     outer, inner, abandoned = Lines("outer"), Lines("inner"), Lines("abandoned")
     for source in (outer, inner, abandoned):

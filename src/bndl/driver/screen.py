@@ -26,9 +26,10 @@ __all__ = ["INTERVAL", "Screen", "Source", "find_screen", "hide"]
 
 #: Seconds between two changes of what is shown.
 INTERVAL = 0.1
-#: For how many seconds a thread waits before it shows anything, if nothing was shown just now.
+#: For how many seconds the program waits, again and again, before anything is shown.
 _FIRST = 0.2
-_JUST_NOW = 0.5
+#: Between two such waits, the program's own code runs for no more than this many seconds.
+_LONGEST_GAP = 0.5
 #: For how many seconds nothing is shown after somebody else was about to write.
 _AFTER_OTHERS = 0.02
 #: The part of the time that showing lines again and again may take, at most.
@@ -79,7 +80,8 @@ class Screen:
         self._text = ""
         self._rendered = 0.0
         self._is_shown = False
-        self._hidden = -_JUST_NOW
+        #: Since when the program has been waiting, but for short gaps, and when it waited last.
+        self._since = self._waited = -_LONGEST_GAP
         self._not_before = 0.0
         #: When it was shown last, and how long showing it and taking it away takes.
         self._drawn = 0.0
@@ -95,12 +97,14 @@ class Screen:
     def waiting(self) -> Iterator[Callable[[], None]]:
         """The caller waits in here, and calls what is given each ``INTERVAL``. Nothing is shown afterwards."""
         now = self._now()
-        since = now if now - self._hidden > _JUST_NOW else now - _FIRST
+        if now - self._waited > _LONGEST_GAP:
+            self._since = now
         try:
-            if since < now and now - self._drawn >= self._cost / _SHARE:
-                self._draw()
-            yield lambda: self._tick(since)
+            if now - self._drawn >= self._cost / _SHARE:
+                self._tick()
+            yield self._tick
         finally:
+            self._waited = self._now()
             self._hide(0.0)
 
     def hide(self) -> None:
@@ -115,14 +119,13 @@ class Screen:
             self._not_before = max(self._not_before, now + pause)
             if self._is_shown:
                 self._is_shown = False
-                self._hidden = now
                 self._write(_ERASE)
                 self._cost = 0.8 * self._cost + 0.2 * (self._now() - now)
         finally:
             self._lock.release()
 
-    def _tick(self, since: float) -> None:
-        if self._now() - since >= _FIRST:
+    def _tick(self) -> None:
+        if self._now() - self._since >= _FIRST:
             self._draw()
 
     def _draw(self) -> None:
