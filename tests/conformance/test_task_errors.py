@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +194,80 @@ def test_ipython_shows_the_users_traceback_first_and_short(tmp_path: Path) -> No
     assert str(Path(bndl.__file__).parent) not in shown
     assert shown.count("\nZeroDivisionError: division by zero\n") == 1
     assert "bndl.errors.TaskFailed: invert[0] of job 'map invert' failed in its only attempt, for invert(0)" in shown
+
+
+TYPED = """
+import bndl
+def invert(x):
+    def inner(y):
+        return 1 / y
+    return inner(x)
+
+def other(x):
+    import warnings
+    warnings.warn("odd")
+    return 2 / x
+
+"""
+CALLS = """
+ctx = bndl.connect(workers=1, progress=False)
+for function in (invert, other, lambda x: 3 / x):
+    for error in [ctx.submit(function, 0).exception()]:
+        print(error, error.__cause__.__cause__)
+
+ctx.stop()
+"""
+
+
+def run_command(_: Path) -> str:
+    return run(sys.executable, "-c", TYPED + CALLS)
+
+
+def run_input(folder: Path) -> str:
+    (folder / "typed").write_text(TYPED + CALLS)
+    with (folder / "typed").open() as file:
+        done = subprocess.run([sys.executable], stdin=file, capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout + done.stderr
+
+
+def run_shell(folder: Path) -> str:
+    """As in ``bndl shell`` without IPython: what is typed is in the history of readline."""
+    program = f"""
+import code, readline
+class Console(code.InteractiveConsole):
+    lines = iter({(TYPED + CALLS).splitlines()!r})
+    def raw_input(self, prompt=""):
+        line = next(self.lines, None)
+        if line is None:
+            raise EOFError
+        if line:
+            readline.add_history(line)
+        return line
+Console({{"__name__": "__main__"}}).interact("", "")
+"""
+    script = folder / "shell.py"
+    script.write_text(program)
+    return run(sys.executable, script)
+
+
+def run_ipython(folder: Path) -> str:
+    cells = [TYPED, CALLS]
+    program = f"""
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for cell in {cells!r}:
+    shell.run_cell(cell, store_history=True)
+"""
+    (folder / "cells.py").write_text(program)
+    return run(sys.executable, folder / "cells.py")
+
+
+@pytest.mark.parametrize("how", [run_command, run_input, run_shell, run_ipython])
+def test_lines_of_what_was_typed_in_are_shown(tmp_path: Path, how: Callable[[Path], str]) -> None:
+    shown = how(tmp_path)
+    for line in ("in inner\n    return 1 / y\n", "in other\n    return 2 / x\n", "in invert\n    return inner(x)\n"):
+        assert line in shown, shown
+    assert "in inner: return 1 / y" in shown
+    assert "UserWarning: odd" in shown
+    assert 'warnings.warn("odd")' in shown, "a warning shows its line, too"
+    assert "lambda x: 3 / x" in shown

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import linecache
 import re
 import signal
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from bndl.execute.blackbox import ENDS_BECAUSE, MACHINERY
 from bndl.execute.parts import EXIT_STUCK
 from bndl.execute.watchdog import EXIT_HELD
 
-__all__ = ["FAULTS", "describe_exit", "find_fatal", "find_own_reason", "pick_stacks", "signal_name"]
+__all__ = ["FAULTS", "describe_exit", "find_fatal", "find_own_reason", "pick_stacks", "signal_name", "with_lines"]
 
 #: Signals at which faulthandler writes the stacks.
 FAULTS = {"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV"}
 
 _FATAL = "Fatal Python error"
 _THREAD = re.compile(r"(?P<current>Current thread|Thread) 0x(?P<number>[0-9a-f]+)")
+_FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d{1,9}) in .*')
 _LONGEST_STACK = 200
 
 
@@ -61,6 +64,19 @@ def find_fatal(lines: Sequence[str]) -> tuple[list[str], str]:
         if lines[index].startswith(_FATAL):
             return list(lines[:index]), "\n".join(lines[index:])
     return list(lines), ""
+
+
+def with_lines(stacks: str) -> str:
+    """Stacks as faulthandler writes them, with the lines of the sources, as far as they are known here."""
+    shown = []
+    for frame in stacks.splitlines():
+        shown.append(frame)
+        place = _FRAME.fullmatch(frame)
+        # What is no plain file, such as a pipe, may never end.
+        if place is not None and (place["file"] in linecache.cache or Path(place["file"]).is_file()):
+            line = linecache.getline(place["file"], int(place["line"])).strip()
+            shown += [f"    {line}"] if line else []
+    return "\n".join(shown)
 
 
 def pick_stacks(dump: str, busy: Collection[int]) -> str:

@@ -199,7 +199,7 @@ class WorkerProcess:
         own_reason, where = autopsy.find_own_reason(code, self._box.read_dump())
         ended_by = ended_by or own_reason
         lines, stack = self._find_words(name, asked=bool(ended_by))
-        stack = where or stack
+        stack = where or autopsy.with_lines(stack)
         oom = "no evidence: it was not ended by SIGKILL"
         if not self._is_told:
             reason = "its process ended, and its exit code went to another part of this program that waits for children"
