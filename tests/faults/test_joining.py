@@ -24,6 +24,7 @@ from bndl.deploy.joining import make_fresh
 from bndl.errors import ClusterError, TooFewWorkers
 from bndl.net.credentials import Credentials
 from bndl.net.diagnosis import LONGEST, diagnose
+from bndl.net.refusals import FEWEST, Refusals, read_closed
 from bndl.net.session import find_addresses, open_session
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -326,3 +327,53 @@ def test_clocks_that_differ_much_are_pointed_out() -> None:
     assert "is behind" in text
     assert "NTP" not in compare_clocks(workers[:1])
     assert "not known" in compare_clocks([])
+
+
+# Those who are refused, as the other side sees it
+
+
+def test_a_node_tells_whom_it_refuses_and_not_whom_it_lets_in(
+    credentials: Credentials, other: Credentials, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bndl.net.refusals._INTERVAL", 1e6)  # the test says when to look
+    session = open_session(Credentials(credentials.secret), ["tcp/127.0.0.1:0"], [], 5.0)
+    (address,) = find_addresses(session)
+    port = int(address.rpartition(":")[2])
+    refusals = Refusals(session, [address])
+    friends = [open_session(Credentials(credentials.secret), (), [address], 5.0) for _ in range(4)]
+    await_true(lambda: len(session.info.peers_zid()) == 4, "all are let in")
+    refusals.look(0.0)
+    for friend in friends:
+        friend.close()  # type: ignore[no-untyped-call]
+    await_true(lambda: not session.info.peers_zid(), "all have left")
+    refusals.look(10.0)
+    assert caplog.records == []
+    before = len(list(read_closed({port})))
+    stranger = open_session(other, (), [address], 5.0)
+    await_true(lambda: len(list(read_closed({port}))) >= before + FEWEST, "it is refused again and again")
+    refusals.look(20.0)
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert "connections from 127.0.0.1 were refused" in line
+    before = len(list(read_closed({port})))
+    await_true(lambda: len(list(read_closed({port}))) >= before + FEWEST, "it goes on")
+    refusals.look(30.0)
+    assert len(caplog.records) == 1, "a minute has not passed"
+    stranger.close()  # type: ignore[no-untyped-call]
+    refusals.close(TIMEOUT)
+    session.close()  # type: ignore[no-untyped-call]
+
+
+def test_the_table_of_connections_is_read_for_both_versions_of_ip(tmp_path: Path) -> None:
+    lines = [
+        "  sl  local_address rem_address   st",
+        "   0: 0100007F:1388 0100007F:A97D 06 00000000:00000000",
+        "   1: 0100007F:1388 0500000A:A97E 01 00000000:00000000",
+        "   2: 0100007F:1389 0500000A:A97F 06 00000000:00000000",
+    ]
+    (tmp_path / "tcp").write_text("\n".join(lines))
+    six = "0000000000000000FFFF00000500000A"
+    (tmp_path / "tcp6").write_text(f"head\n   0: {six}:1388 {six}:0001 06 0\n")
+    tables = [tmp_path / "tcp", tmp_path / "tcp6"]
+    assert list(read_closed({0x1388}, tables)) == [("127.0.0.1", 0xA97D), ("::ffff:10.0.0.5", 1)]
+    with pytest.raises(OSError, match="none"):
+        list(read_closed({1}, [tmp_path / "none"]))

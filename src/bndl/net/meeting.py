@@ -20,6 +20,7 @@ from bndl.net.complaints import explain_no_router
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import check_listen, check_seeds
 from bndl.net.lingering import stop_lingering
+from bndl.net.refusals import Refusals
 from bndl.net.seedwatch import SeedWatch
 from bndl.net.session import Role, check_secret, find_addresses, open_session
 
@@ -82,6 +83,7 @@ class MeetingPoint:
         self._on_joined = on_joined
         self._seed_watch = SeedWatch(cluster, self._seeds, credentials, own, on_connected)
         self._session: zenoh.Session | None = None
+        self._refusals: Refusals | None = None
         self._watch: object = None
         self._reader: threading.Thread | None = None
 
@@ -103,13 +105,15 @@ class MeetingPoint:
             self._watch = watch
             self._reader = threading.Thread(target=self._read, args=(watch.handler,), name="bndl-meeting", daemon=True)
             self._reader.start()
-            return find_addresses(self._session) if self._listen else ()
+            addresses = find_addresses(self._session) if self._listen else ()
+            self._refusals = Refusals(self._session, addresses) if addresses else None
         except zenoh.ZError as error:
             self.close()
             text = f"cannot listen on {', '.join(self._listen)}: {error}. Give addresses and ports that are free here."
             if not self._listen:
                 text = f"there is {explain_no_router(self._seeds, error, self._seed_watch.problem)}"
             raise ClusterError(text) from None
+        return addresses
 
     def _read(self, handler: zenoh.Handler[zenoh.Sample]) -> None:
         while True:
@@ -127,6 +131,8 @@ class MeetingPoint:
     def close(self) -> None:
         """Listen no more. Idempotent."""
         self._seed_watch.close(_CLOSE_TIMEOUT)
+        if self._refusals is not None:
+            self._refusals.close(_CLOSE_TIMEOUT)
         session, self._session = self._session, None
         reader, self._reader = self._reader, None
         if session is not None:

@@ -35,6 +35,7 @@ from bndl.net.fabric import FabricEvent, Joined, Left, Listener, Received, check
 from bndl.net.lingering import stop_lingering
 from bndl.net.names import is_worker
 from bndl.net.native import Inside
+from bndl.net.refusals import Refusals
 from bndl.net.rejoin import Rejoiner
 from bndl.net.seedwatch import SeedWatch
 from bndl.net.session import Role, check_not_forked, check_secret, find_addresses, open_session
@@ -121,6 +122,7 @@ class ZenohFabric:
         self._credentials = credentials
         self._seeds = tuple(seeds)
         self._seed_watch = seed_watch
+        self._refusals: Refusals | None = None
         self._lease = lease
         self._pid = os.getpid()
         self._addresses: tuple[str, ...] = ()
@@ -185,6 +187,8 @@ class ZenohFabric:
             at_last(_close_all)
             if self._listen:
                 self._addresses = find_addresses(session)
+                if watch is not None:  # this is a driver; for workers the process that started them tells
+                    self._refusals = Refusals(session, self._addresses)
             self._own = Token(self._name, str(session.zid()), self._addresses)
             self._announced = Announced(self._own)
             to_this = f"{self._prefix}/to/{self._name}/{self._own.session}/*/*"
@@ -259,8 +263,9 @@ class ZenohFabric:
             self._publishers.clear()
         self._ending.set()
         self._rejoiner.close(_CLOSE_TIMEOUT)
-        if self._seed_watch is not None:
-            self._seed_watch.close(_CLOSE_TIMEOUT)
+        for each in (self._seed_watch, self._refusals):
+            if each is not None:
+                each.close(_CLOSE_TIMEOUT)
         if session is not None:
             try:
                 session.close()  # type: ignore[no-untyped-call]
