@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import random as draw
@@ -136,9 +138,12 @@ def test_a_module_that_is_gone(ctx: bndl.Context, tmp_path: Path, monkeypatch: p
     path = tmp_path / "a_module_that_goes.py"
     path.write_text("class Thing:\n    pass\ndef get():\n    return Thing, 7\n")
     monkeypatch.syspath_prepend(tmp_path)
-    module = __import__("a_module_that_goes")
+    module = importlib.import_module("a_module_that_goes")
     path.unlink()
-    kind, number = ctx.submit(module.get).result(TIMEOUT)
+    try:
+        kind, number = ctx.submit(module.get).result(TIMEOUT)
+    finally:
+        del sys.modules["a_module_that_goes"]
     assert kind is module.Thing
     assert number == 7
 

@@ -335,4 +335,7 @@ def test_it_sends_all_that_cloudpickle_sends(name: str) -> None:
 
 def test_modules_that_are_installed_can_be_imported() -> None:
     names = [name for name, module in sys.modules.items() if getattr(module, "__spec__", None) is not None]
-    assert {name for name in names if not is_reachable(name) and name.partition(".")[0] != "tests"} <= {"__main__"}
+    assert {name for name in names if not is_reachable(name) and name.partition(".")[0] != "tests"} <= {
+        "__main__",
+        "__mp_main__",
+    }

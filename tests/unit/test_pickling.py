@@ -364,3 +364,45 @@ def test_threads_that_pack_and_unpack_at_the_same_time(driver: Process, worker: 
 def test_a_pickle_is_of_no_use_without_its_definitions() -> None:
     payload = Process().pack(test_a_pickle_is_of_no_use_without_its_definitions.__class__)
     assert pickle.loads(payload) is types.FunctionType
+
+
+SETTINGS = """
+import dataclasses
+class Stated:
+    def __init__(self, value): self.value = value
+    def __getstate__(self): return self.value
+    def __setstate__(self, state): self.value = state
+class Heir(Stated): pass
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    value: int
+Frozen.zero = Frozen(0)
+class Rebuilt:
+    known, latest, scale = {}, None, 2
+    def __new__(cls, name):
+        made = cls.known.setdefault(name, super().__new__(cls))
+        if cls.latest is None: cls.latest = made
+        return made
+    def __init__(self, name): self.name = name
+    def __reduce__(self): return Rebuilt.get, (self.name,)
+    @classmethod
+    def get(cls, name): return cls(name * (cls.scale - 1))
+Rebuilt.first = Rebuilt("first")
+stated, heir, frozen, rebuilt = Stated(1), Heir(2), Frozen(3), Rebuilt("last")
+def get(given=Heir(4)): return stated.value, heir.value, frozen.value, rebuilt.name, Frozen.zero.value, given.value
+class Holder:
+    part = Heir(5)
+    def look(self, other=frozen): return self.part.value, other.value, Rebuilt.first.name
+"""
+
+
+def test_objects_in_definitions_are_made_by_the_methods_of_their_classes(driver: Process, worker: Process) -> None:
+    with module_of(SETTINGS) as module:
+        get, holder = worker.unpack(driver.pack([module.get, module.Holder()]))
+        assert get() == (1, 2, 3, "last", 0, 4)
+        assert holder.look() == (5, 3, "first")
+        kind = worker.unpack(driver.pack(module.Rebuilt))
+        assert kind.latest is kind.first is kind.known["first"] is kind("first")
+        back = driver.unpack(worker.pack([get, holder, holder.part]))
+        assert back[0] is module.get
+        assert type(back[2]) is module.Heir

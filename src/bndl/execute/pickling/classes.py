@@ -3,6 +3,9 @@
 All skeletons of a section are made before the first state is set. So classes may refer to each other in any way, and
 what the user's metaclasses and ``__init_subclass__`` do, such as filling registries, is not done a second time: the
 outcome is part of the state.
+
+The state has two parts. Methods and the like come before the first object of the class, because they may be needed to
+make it: ``__setstate__``, for example. Other attributes come later, because there may be objects of the class in them.
 """
 
 from __future__ import annotations
@@ -17,7 +20,16 @@ from typing import Any
 from bndl.errors import BndlError
 from bndl.execute.pickling.identity import find_key, version_of
 
-__all__ = ["is_pure", "make_class", "set_class_state", "skeleton_of", "state_of_class"]
+__all__ = [
+    "finish_class",
+    "is_pure",
+    "make_class",
+    "set_attributes",
+    "skeleton_of",
+    "split",
+    "stand_ins",
+    "state_of_class",
+]
 
 _HEAP_TYPE = 1 << 9
 _IMMUTABLE_TYPE = 1 << 8
@@ -38,6 +50,11 @@ _NOT_STATE = frozenset(
 )
 #: What is part of the skeleton, because ``type`` or ``typing.Generic`` look at it when they make the class.
 _IN_SKELETON = ("__module__", "__qualname__", "__slots__", "__orig_bases__")
+
+#: Attributes that are not needed to make an object, in spite of their names.
+_DATA = frozenset({"__annotations__", "__firstlineno__"})
+
+_ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 _shielding = threading.RLock()
 
@@ -66,9 +83,9 @@ def skeleton_of(cls: type) -> tuple[Any, ...]:
 
 def state_of_class(cls: type) -> dict[str, Any]:
     """The attributes that a class itself has."""
-    state = {
-        name: value for name, value in vars(cls).copy().items() if name not in _NOT_STATE and not _is_made(cls, value)
-    }
+    with _shielding:
+        own = vars(cls).copy()
+    state = {name: value for name, value in own.items() if name not in _NOT_STATE and not _is_made(cls, value)}
     if "__annotate_func__" in vars(cls):  # from Python 3.14 on
         with contextlib.suppress(Exception):  # names that are not defined
             state["__annotations__"] = cls.__annotations__
@@ -76,6 +93,28 @@ def state_of_class(cls: type) -> dict[str, Any]:
         registered = abc._get_dump(cls)[0]  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way
         state["_abc_impl"] = [each() for each in registered if each() is not None]
     return state
+
+
+def split(state: dict[str, Any]) -> tuple[list[str], dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The names of a class's attributes; what is needed to make an object of it, other attributes, and the rest."""
+    rest: dict[str, Any] = {name: state.pop(name) for name in ("_abc_impl", "__members__") if name in state}
+    behaviours = {name: value for name, value in state.items() if _is_behaviour(name, value)}
+    data = {name: value for name, value in state.items() if name not in behaviours}
+    return list(state), behaviours, data, rest
+
+
+def stand_ins(data: dict[str, Any]) -> dict[str, Any]:
+    """What stands in the place of other attributes until they are there; ``__new__`` of a singleton looks at them."""
+    return {
+        name: value if type(value) in _ATOMS else type(value)() if type(value) in {dict, list, set} else None
+        for name, value in data.items()
+    }
+
+
+def _is_behaviour(name: str, value: Any) -> bool:
+    if name.startswith("__") and name.endswith("__"):
+        return name not in _DATA
+    return hasattr(type(value), "__get__")
 
 
 def _is_made(cls: type, value: Any) -> bool:
@@ -143,19 +182,23 @@ def _guard(ancestor: type, hook: Any, thread: int) -> classmethod[Any, Any, None
     return classmethod(init_subclass)
 
 
-def set_class_state(cls: type, state: dict[str, Any]) -> None:
-    """Complete a class that was made here, or bring it up to date."""
-    registered = state.pop("_abc_impl", ())
+def set_attributes(cls: type, attributes: dict[str, Any], missing: dict[str, Any] | None = None) -> None:
+    """Set attributes of a class, not as the user's metaclass does it, and others if they are missing."""
+    for name, value in (missing or {}).items():
+        if name not in vars(cls):
+            type.__setattr__(cls, name, value)
+    for name, value in attributes.items():
+        type.__setattr__(cls, name, value)
+
+
+def finish_class(cls: Any, rest: dict[str, Any], names: list[str]) -> None:
+    """All attributes of a class are set: do the rest, and remove those that it does not have any more at its home."""
     version = version_of(cls)
-    for name in version.names - state.keys():
+    for name in version.names.difference(names):
         with contextlib.suppress(AttributeError):
             type.__delattr__(cls, name)
-    for name, value in state.items():
-        # Not as the user's metaclass does it.
-        type.__setattr__(cls, name, value)
-    if "__firstlineno__" in state:  # from Python 3.13 on, and forgotten when another attribute is set
-        type.__setattr__(cls, "__firstlineno__", state["__firstlineno__"])
-    version.names = frozenset(state)
-    if isinstance(cls, abc.ABCMeta):
-        for subclass in registered:
-            abc.ABCMeta.register(cls, subclass)
+    version.names = frozenset(names)
+    for subclass in rest.get("_abc_impl", ()):
+        abc.ABCMeta.register(cls, subclass)
+    for name, attributes in rest.get("__members__", {}).items():
+        cls._member_map_[name].__dict__.update(attributes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 from typing import Any
 
-from bndl.execute.pickling.classes import set_class_state, state_of_class
+from bndl.execute.pickling.classes import state_of_class
 
-__all__ = ["is_enum", "make_enum", "members_of", "set_enum_state", "state_of_enum"]
+__all__ = ["is_enum", "make_enum", "members_of", "state_of"]
 
 #: What ``EnumType`` makes of the members.
 _OF_MEMBERS = frozenset(
@@ -68,7 +68,12 @@ def make_enum(
     return made
 
 
-def state_of_enum(cls: type[enum.Enum]) -> dict[str, Any]:
+def state_of(cls: Any) -> dict[str, Any]:
+    """The attributes of a class, be it an enum or not."""
+    return _state_of_enum(cls) if is_enum(cls) else state_of_class(cls)
+
+
+def _state_of_enum(cls: type[enum.Enum]) -> dict[str, Any]:
     """All of an enum but for what its members are made of."""
     names = cls.__members__.keys() | _OF_MEMBERS
     own = {name: value for name, value in state_of_class(cls).items() if name not in names}
@@ -78,14 +83,6 @@ def state_of_enum(cls: type[enum.Enum]) -> dict[str, Any]:
         if member._name_ == name
     }
     return {**own, "__members__": members}
-
-
-def set_enum_state(cls: Any, state: dict[str, Any]) -> None:
-    """Complete an enum that was made here, or bring it up to date."""
-    members = state.pop("__members__")
-    set_class_state(cls, state)
-    for name, attributes in members.items():
-        cls._member_map_[name].__dict__.update(attributes)
 
 
 def is_enum(cls: type) -> bool:

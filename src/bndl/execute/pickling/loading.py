@@ -12,7 +12,7 @@ from io import BytesIO
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bndl.execute.pickling import classes, enums, functions
+from bndl.execute.pickling import classes, functions
 from bndl.execute.pickling.frames import split
 from bndl.execute.pickling.identity import adopt, find, forget, home, version_of
 from bndl.execute.pickling.places import find_namespace
@@ -26,10 +26,13 @@ __all__ = [
     "complete",
     "define",
     "drop_cache",
+    "finish_class",
     "get",
+    "ignore",
     "import_module",
     "loaded",
     "make_function",
+    "set_attributes",
 ]
 
 #: How many sections are kept, and how many bytes of them.
@@ -179,12 +182,12 @@ class Loading:
             namespace = self.namespace(index)
             if index in self._made:
                 namespace[state[0]] = state[1]
-        elif kind == "c":
-            if index in self._made or self._is_behind(index, self.section.keys[index][1]):
-                cls = self._objects[index]
-                (enums.set_enum_state if enums.is_enum(cls) else classes.set_class_state)(cls, state)
         elif kind == "s" and index in self._made:
             _set_state(self._objects[index], state)
+
+    def is_open(self, index: int) -> bool:
+        """Whether a class takes the state that it is sent with."""
+        return index in self._made or self._is_behind(index, self.section.keys[index][1])
 
     def _is_behind(self, index: int, owner: str) -> bool:
         """Whether a class was made by its home, which sends it, and is not known as of now."""
@@ -351,6 +354,24 @@ def define(index: int, make: Callable[..., Any], *arguments: Any) -> Any:
     """What a definition defines, or what is there already."""
     known = _loading().known(index)
     return _loading().define(index, make(*arguments)) if known is None else known
+
+
+def set_attributes(index: int, attributes: dict[str, Any], missing: dict[str, Any] | None = None) -> None:
+    """Set attributes of a class, and others if they are missing."""
+    loading = _loading()
+    if loading.is_open(index):
+        classes.set_attributes(loading.get(index), attributes, missing)
+
+
+def finish_class(index: int, rest: dict[str, Any], names: list[str]) -> None:
+    """All attributes of a class are set."""
+    loading = _loading()
+    if loading.is_open(index):
+        classes.finish_class(loading.get(index), rest, names)
+
+
+def ignore(_: Any, __: Any) -> None:
+    """What was to be done was done while the state was unpickled."""
 
 
 def make_function(code: CodeType, place: int, name: str, closure: tuple[CellType, ...]) -> FunctionType:

@@ -34,7 +34,7 @@ from bndl.execute.pickling.modules import find_owner, is_global, is_importable, 
 if TYPE_CHECKING:
     from bndl.execute.pickling.sections import Definitions
 
-__all__ = ["SKELETON", "STATE", "VALUE", "Pickler"]
+__all__ = ["SKELETON", "STATE", "VALUE", "Pickler", "attributes_of"]
 
 VALUE, SKELETON, STATE = range(3)
 
@@ -80,6 +80,29 @@ _REDUCERS: dict[type, Callable[[Any], Any]] = {
 }
 
 
+class _Later:
+    """A call that is made where it stands in the pickle, before what comes after it is unpickled."""
+
+    __slots__ = ("arguments", "call")
+
+    def __init__(self, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.call = call
+        self.arguments = arguments
+
+
+def attributes_of(cls: type, index: int) -> list[_Later]:
+    """The state of a class but for its methods: one attribute after the other, as they may need those before them."""
+    names, _, data, rest = classes.split(enums.state_of(cls))
+    later = [_Later(loading.set_attributes, (index, {name: value})) for name, value in data.items()]
+    return [*later, _Later(loading.finish_class, (index, rest, names))]
+
+
+#: The end of the state of a class.
+_LEAVE = _Later(bool, ())
+#: So many classes are completed within each other; others later, or the pickler would recurse too deep.
+_MOST_NESTED = 10
+
+
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles what belongs to one payload.
 
@@ -112,6 +135,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         #: Whether several tasks get what is pickled.
         self.is_shared = is_shared
         self._owner = owner
+        self._depth = 0
 
     def reducer_override(self, obj: Any) -> Any:
         """What to pickle in the place of an object; the pickler asks for all but the plainest."""
@@ -129,7 +153,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """What to pickle in the place of an object whose class has its own way."""
         if kind in copyreg.dispatch_table or kind in self.dispatch_table:
             return NotImplemented
-        if isinstance(obj, ModuleType):
+        if issubclass(kind, ModuleType):  # isinstance would ask a proxy or a mock
             return self._reduce_module(obj)
         reduced = obj.__reduce_ex__(5)
         if is_generator(kind):
@@ -159,11 +183,32 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 raise pickle.PicklingError(text)
             key = give_key(cls)
         index = self._definitions().add(cls, "c", key)
+        if self._mode == STATE:
+            return self._complete_class(cls, index) if key[0] == self._owner else (loading.get, (index,))
+        return self._define_class(cls, index)
+
+    def _define_class(self, cls: Any, index: int) -> Any:
         if self._mode != SKELETON or not self._definitions().begin(index):
             return loading.get, (index,)
         if issubclass(cls, enum.Enum):
             return loading.define, (index, enums.make_enum, *classes.skeleton_of(cls), enums.members_of(cls))
         return loading.define, (index, classes.make_class, *classes.skeleton_of(cls))
+
+    def _complete_class(self, cls: Any, index: int) -> Any:
+        """A class whose skeleton is there, with its state, or with the part that is needed to make objects of it."""
+        _, behaviours, data, _ = classes.split(enums.state_of(cls))
+        later = [_Later(loading.set_attributes, (index, behaviours, classes.stand_ins(data)))]
+        if self._depth < _MOST_NESTED and not self._definitions().is_current(index):
+            self._definitions().finish(index)
+            later += attributes_of(cls, index)
+        self._depth += 1
+        return loading.get, (index,), (cls.__bases__, *later, _LEAVE), None, None, loading.ignore
+
+    def _take_later(self, later: _Later) -> Any:
+        if later is _LEAVE:
+            self._depth -= 1
+            return bool, ()
+        return later.call, later.arguments
 
     # Functions
 
@@ -266,6 +311,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 _OWN = frozenset(
     {
         *(loading.get, loading.define, loading.complete, loading.make_function, loading.import_module),
+        *(loading.set_attributes, loading.finish_class, loading.ignore),
         *(set_state, make_cell, fill_cell, classes.make_class, enums.make_enum, named.get_global),
     }
 )
@@ -275,6 +321,7 @@ _HANDLERS: dict[type, Callable[[Pickler, Any], Any]] = {
     type: Pickler._reduce_class,  # noqa: SLF001 - the same
     MethodType: Pickler._reduce_method,  # noqa: SLF001 - the same
     BuiltinFunctionType: Pickler._reduce_builtin,  # noqa: SLF001 - the same
+    _Later: Pickler._take_later,  # noqa: SLF001 - the same
     ModuleType: Pickler._reduce_module,  # noqa: SLF001 - the same
     named.CACHED: Pickler._reduce_callable,  # noqa: SLF001 - the same
     **dict.fromkeys(named.TYPE_VARIABLES, Pickler._reduce_type_variable),  # noqa: SLF001 - the same

@@ -18,11 +18,10 @@ from typing import Any
 import msgspec
 
 from bndl.execute.blame import traced
-from bndl.execute.pickling import classes, enums
 from bndl.execute.pickling.frames import Buffers
 from bndl.execute.pickling.functions import MARK, list_globals
 from bndl.execute.pickling.identity import Key, home
-from bndl.execute.pickling.pickler import SKELETON, STATE, Pickler
+from bndl.execute.pickling.pickler import SKELETON, STATE, Pickler, attributes_of
 from bndl.execute.pickling.places import key_of_globals, key_of_module
 
 __all__ = ["WITH_DEFINITIONS", "Definitions", "Section", "Stream", "read_section"]
@@ -117,6 +116,8 @@ class Definitions:
         self._indices: dict[tuple[str, Key], int] = {}
         self._work: deque[tuple[str, int, Any]] = deque()
         self._begun: set[int] = set()
+        self._finished: set[int] = set()
+        self._current = -1
         self._names: set[tuple[int, str]] = set()
         self._streams: dict[str, _Writer] = {}
         self._skeletons: _Writer | None = None
@@ -156,6 +157,14 @@ class Definitions:
             return False
         self._begun.add(index)
         return True
+
+    def is_current(self, index: int) -> bool:
+        """Whether it is the turn of a class, so that its attributes come after it."""
+        return self._current == index
+
+    def finish(self, index: int) -> None:
+        """A class was completed where it was needed, before its turn."""
+        self._finished.add(index)
 
     def is_before(self, one: str, other: str) -> bool:
         """Whether the stream of one home is read before that of another one."""
@@ -209,7 +218,10 @@ class Definitions:
             return
         item: tuple[Any, ...]
         if kind == "c":
-            item = (kind, index, enums.state_of_enum(obj) if enums.is_enum(obj) else classes.state_of_class(obj))
+            self._current = index
+            if index in self._finished:
+                return
+            item = (kind, index, (obj, attributes_of(obj, index)))
         elif kind == "s":
             item = (kind, index, object.__getstate__(obj))
         elif kind == "f":
