@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import bndl
-from bndl.errors import InvalidOption, RemoteException, TaskCancelled, TaskFailed
+from bndl.errors import InvalidOption, ItemsFailed, RemoteException, TaskCancelled, TaskFailed
 
 pytestmark = pytest.mark.slow
 
@@ -177,6 +177,71 @@ def test_a_locality_that_wants_to_end_the_program(ctx: bndl.Context) -> None:
     job.stage(abs, [1])
     with pytest.raises(InvalidOption, match="SystemExit"):
         ctx.run(job)
+
+
+class NoText(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(1)
+
+    __repr__ = __str__
+
+
+def test_items_that_raise_what_cannot_be_shown(ctx: bndl.Context) -> None:
+    def items() -> Iterator[int]:
+        yield -1
+        raise NoText
+
+    results = ctx.map(abs, items())
+    assert next(results) == 1
+    with pytest.raises(ItemsFailed, match="raised NoText: <NoText object whose str raises SystemExit>"):
+        next(results)
+
+
+class Unreadable(Blocking):
+    def __reduce__(self) -> tuple[Any, ...]:
+        return raise_no_text, (self.driver,)
+
+
+def raise_no_text(driver: int) -> Any:
+    if os.getpid() == driver:
+        raise NoText
+    return Unreadable(driver)
+
+
+def test_a_result_whose_class_raises_what_cannot_be_shown(ctx: bndl.Context) -> None:
+    for call in calls(ctx):
+        error = call(Unreadable, os.getpid()).exception(TIMEOUT)
+        assert isinstance(error, TaskFailed)
+        assert isinstance(error.__cause__, NoText)
+
+
+class Watched(type):
+    """A metaclass that notes in which threads its classes are looked at."""
+
+    threads: set[str] = set()  # noqa: RUF012 - of all of them
+
+    def __eq__(cls, other: object) -> bool:
+        Watched.threads.add(threading.current_thread().name)
+        return cls is other
+
+    def __hash__(cls) -> int:
+        return id(cls)
+
+    @property
+    def __module__(cls) -> str:  # type: ignore[override]
+        Watched.threads.add(threading.current_thread().name)
+        return "watched"
+
+
+class WatchedError(Exception, metaclass=Watched):
+    pass
+
+
+def test_exceptions_to_retry_are_not_looked_at_on_the_loop(ctx: bndl.Context) -> None:
+    Watched.threads.clear()
+    with pytest.raises(TaskFailed, match="in its only attempt"):
+        list(ctx.map(lambda _: 1 // 0, [1], retry=bndl.Retry(on=(OSError, WatchedError))))
+    assert not [name for name in Watched.threads if name.startswith("bndl-")]
 
 
 # Iterators that are let go of

@@ -20,7 +20,7 @@ from bndl.errors import InvalidOption, ItemsFailed
 from bndl.execute.payloads import Packer
 from bndl.execute.shown import function_name
 from bndl.net.messages import Space
-from bndl.reprs import safe_repr, safe_str
+from bndl.reprs import safe_repr, safe_str, type_name
 from bndl.schedule.events import JobSpec
 from bndl.schedule.instructions import TaskOutcome
 from bndl.schedule.transitions import State
@@ -108,8 +108,8 @@ class _Stream:
         if self._items_error is not None:
             error = self._items_error
             text = (
-                f"the items given to map raised {type(error).__name__}: {error} after {self._next} items. The results "
-                "of those were yielded before this; correct the iterable and go on from there."
+                f"the items given to map raised {type_name(error)}: {safe_str(error)} after {self._next} items. The "
+                "results of those were yielded before this; correct the iterable and go on from there."
             )
             raise ItemsFailed(text, pulled=self._next) from error
 

@@ -20,6 +20,7 @@ from bndl.driver.places import Named, cares, score_places, with_scores
 from bndl.errors import BndlError, InvalidOption
 from bndl.loop import Loop, Timer
 from bndl.net.messages import NodeInfo
+from bndl.reprs import type_name
 from bndl.schedule.events import JobSpec, PlacesScored
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _ask_now(execution: Execution, workers: Sequence[Named]) -> Answer:
     except BndlError as error:
         return error
     except BaseException as error:  # noqa: BLE001 - where the thread ends; it goes to whoever waits for the job
-        return InvalidOption(f"the locality of a task of {execution.name!r} raised {type(error).__name__}.")
+        return InvalidOption(f"the locality of a task of {execution.name!r} raised {type_name(error)}.")
 
 
 def _too_late(job: _Asked) -> BndlError:

@@ -15,7 +15,7 @@ from bndl.execute.failures import open_cause
 from bndl.execute.payloads import unpack
 from bndl.listing import Listed
 from bndl.printable import printable_line
-from bndl.reprs import safe_repr
+from bndl.reprs import safe_repr, safe_str, type_name
 from bndl.schedule.instructions import Locality, TaskOutcome
 from bndl.schedule.transitions import State
 
@@ -268,7 +268,7 @@ class Task(metaclass=Listed):
         except (Exception, SystemExit) as error:
             text = (
                 f"{self.name} succeeded on {self.worker}, but its result cannot be unpickled here "
-                f"({type(error).__name__}: {error}). Return plain data, or a class that is importable here."
+                f"({type_name(error)}: {safe_str(error)}). Return plain data, or a class that is importable here."
             )
             self._error = TaskFailed(text, task=self.name, job=self._job_name, attempts=self.attempts)
             raise self._error from error

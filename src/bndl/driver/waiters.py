@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 
 from bndl.driver.execution import Execution
 from bndl.errors import BndlError, InternalError, TaskCancelled
+from bndl.reprs import safe_str, type_name
 from bndl.schedule.instructions import FinishJob, TaskOutcome
 
 __all__ = ["Waiters", "crash_error", "error_of"]
@@ -68,5 +69,6 @@ def crash_error(error: BaseException) -> BndlError:
     """What to raise where someone waits when the driver's loop broke."""
     if isinstance(error, InternalError):
         return error
-    text = f"the driver's loop broke with {type(error).__name__}: {error}. This is a bug in bndl; make a new context."
+    shown = f"{type_name(error)}: {safe_str(error)}"
+    text = f"the driver's loop broke with {shown}. This is a bug in bndl; make a new context."
     return InternalError(text)
