@@ -26,7 +26,7 @@ from typing import Any
 
 from bndl.locking import Condition
 
-__all__ = ["flush", "get_logger", "hand_over", "write_error"]
+__all__ = ["flush", "get_logger", "hand_over"]
 
 #: The names of threads that are bndl's begin like that.
 _OWN = "bndl-"
@@ -132,18 +132,6 @@ def _is_own_thread() -> bool:
 def flush(timeout: float) -> bool:
     """Wait until all that was said is written, for at most ``timeout`` seconds. Returns whether it is."""
     return _writers[0].flush(timeout)
-
-
-def write_error(text: str) -> None:
-    """Write to standard error, beside bndl's threads and in order. Nothing comes of it if nobody can read it."""
-    hand_over(lambda: _write(text))
-
-
-def _write(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        if sys.stderr is not None:
-            sys.stderr.write(text)
-            sys.stderr.flush()
 
 
 class _Held:

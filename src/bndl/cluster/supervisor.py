@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -21,10 +22,11 @@ from bndl.cluster.guardian import Guardian
 from bndl.cluster.threads import limit_threads, share_of_cores
 from bndl.cluster.worker_process import WorkerProcess
 from bndl.config import Config
+from bndl.driver.screen import hide
 from bndl.errors import DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
 from bndl.locking import Condition
-from bndl.logs import get_logger, write_error
+from bndl.logs import get_logger, hand_over
 from bndl.net.names import NodeName, machine_name
 from bndl.waits import capped
 
@@ -248,7 +250,7 @@ class Supervisor:
         if process is not None and text is None:
             self._unregister(process.stderr)  # the end, as in _wait
         if text:
-            write_error(text)
+            hand_over(lambda: _show(text))
 
     def _end_condemned(self) -> None:
         with self._changed:
@@ -340,3 +342,12 @@ class Supervisor:
     def _name(self, place: _Place) -> str:
         pid = place.process.pid if place.process is not None else 0
         return str(NodeName(machine_name(), "worker", pid, self._settings.context, place.index))
+
+
+def _show(text: str) -> None:
+    """Pass on what a worker wrote. Nothing comes of it if nobody can read it."""
+    with contextlib.suppress(OSError, ValueError):
+        hide()
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+            sys.stderr.flush()
