@@ -107,7 +107,7 @@ class Config:
 
 
 def _check_memory_limit(name: str, value: object) -> int:
-    hint = "bytes that a worker process may use, such as 4 << 30, or 0 for no limit"
+    hint = "bytes that a worker process may use, such as 4 << 30, or 0 for no limit; bndl.toml takes '4 GiB' too"
     limit = check_whole(name, value, hint, least=0, most=_MOST_BYTES)
     if 0 < limit < _LEAST_MEMORY:
         raise complain(name, f"0 or at least {_LEAST_MEMORY:,}", value, "a worker needs so much to start")

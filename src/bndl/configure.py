@@ -34,6 +34,9 @@ _PREFIX = "BNDL_"
 _TYPES: Mapping[str, Any] = typing.get_type_hints(Config)
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+#: Settings that files and variables may give as texts, such as ``512 MiB``.
+SIZES = {name for name in _TYPES if name.endswith("_bytes")} | {"memory_limit"}
+_SIZE_NAME = f"a whole number of bytes, or a size such as '512 MiB' ({', '.join(_UNITS)})"
 _PATHS = {"credentials", "secret_file"}
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[KMGT]iB)")
 
@@ -233,18 +236,21 @@ def _convert(name: str, value: object, where: str) -> object:
         InvalidSetting: the text stands for none.
     """
     kind = _kind(name)
-    if kind is int and isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+    if name in SIZES and isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         return int(float(match["number"]) * _UNITS[match["unit"]])
     if kind is tuple and isinstance(value, str):
         return (value,)
     if (isinstance(value, str) and kind is not str) or (kind is bool and not isinstance(value, bool)):
-        raise InvalidSetting(f"{where}: {name} must be {_NAMES[kind]}, not {safe_repr(value)}.", where=where)
+        raise InvalidSetting(
+            f"{where}: {name} must be {_SIZE_NAME if name in SIZES else _NAMES[kind]}, not {safe_repr(value)}.",
+            where=where,
+        )
     return value
 
 
 _NAMES: Mapping[object, str] = {
     bool: "true or false",
-    int: "a whole number, or a size such as '512 MiB'",
+    int: "a whole number",
     float: "a number",
 }
 
