@@ -96,7 +96,7 @@ def test_results_that_become_large_all_at_once_are_bounded(ctx: bndl.Context, li
 
 @pytest.mark.parametrize("ordered", [True, False])
 def test_a_result_that_was_taken_is_not_kept(ctx: bndl.Context, *, ordered: bool) -> None:
-    results = ctx.map(Value, range(100), ordered=ordered)
+    results = ctx.map(Value, range(12), ordered=ordered)
     alive: weakref.WeakSet[Value] = weakref.WeakSet()
     for result in results:
         alive.add(result)
