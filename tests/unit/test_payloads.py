@@ -9,6 +9,8 @@ import pytest
 from bndl.errors import InvalidJob, NotPicklable
 from bndl.execute.payloads import Packer, unpack
 from bndl.execute.refs import Ref, Results, provided
+from bndl.execute.shared import Broadcast
+from tests.unit.pickling import module_of
 
 
 class Stage:
@@ -34,6 +36,17 @@ def test_refs_in_arguments_are_replaced_and_noted() -> None:
 def test_refs_are_refused_where_nothing_would_replace_them(value: object) -> None:
     with pytest.raises(InvalidJob, match=r"the result of the task has <Re.*parse.*> in it.*Pass it"):
         Packer().pack(value, "the result of the task")
+
+
+def test_refs_and_broadcasts_among_global_variables_are_noted() -> None:
+    with module_of("def get(): return ref, shared") as module:
+        module.ref, module.shared = REF, Broadcast("driver", 1)
+        packer = Packer()
+        with pytest.raises(InvalidJob, match=r"has <Ref.*in it"):
+            packer.pack(module.get, "the function")
+        packer.pack(module.get, "the argument", with_refs=True)
+        assert packer.refs == [REF]
+        assert list(packer.take_pinned().values()) == [module.shared]
 
 
 def test_a_ref_is_not_blamed_for_what_is_beside_it() -> None:

@@ -35,22 +35,6 @@ class Pinned:
     __slots__ = ()
 
 
-class _Pickler(Pickler):
-    """Puts replacements in the place of refs, and notes which results they stand for."""
-
-    def __init__(self, packer: Packer) -> None:
-        super().__init__(packer.file, packer.definitions, buffer_callback=packer.buffers.take)
-        self._packer = packer
-
-    def reduce_instance(self, obj: Any, kind: type) -> Any:
-        if issubclass(kind, Ref | Results):
-            self._packer.refs.append(obj)
-            return obj.replacement()
-        if issubclass(kind, Pinned):
-            self._packer.pinned[id(obj)] = obj
-        return super().reduce_instance(obj, kind)
-
-
 class Packer:
     """Turns values into payloads. Not thread-safe: one for each thread.
 
@@ -67,7 +51,9 @@ class Packer:
         self.pinned: dict[int, Pinned] = {}
         self.buffers = Buffers()
         self._definitions: Definitions | None = None
-        self._pickler = traced(_Pickler)(self)
+        self._pickler = traced(Pickler)(
+            self.file, self.definitions, buffer_callback=self.buffers.take, replace=self._replace
+        )
         self._busy = False
         self._is_used = False
 
@@ -119,10 +105,19 @@ class Packer:
         pinned, self.pinned = self.pinned, {}
         return pinned
 
+    def _replace(self, obj: Any, kind: type) -> Any:
+        """Put replacements in the place of refs, and note which results they stand for, and what is to be pinned."""
+        if issubclass(kind, Ref | Results):
+            self.refs.append(obj)
+            return obj.replacement()
+        if issubclass(kind, Pinned):
+            self.pinned[id(obj)] = obj
+        return None
+
     def definitions(self) -> Definitions:
         """The definitions that the value needs which is being packed."""
         if self._definitions is None:
-            self._definitions = Definitions(is_shared=self._pickler.is_shared)
+            self._definitions = Definitions(is_shared=self._pickler.is_shared, replace=self._replace)
         return self._definitions
 
     def pack_or_raise(self, value: Any) -> bytes:

@@ -34,9 +34,12 @@ from bndl.execute.pickling.modules import find_owner, is_global, is_importable, 
 if TYPE_CHECKING:
     from bndl.execute.pickling.sections import Definitions
 
-__all__ = ["SKELETON", "STATE", "VALUE", "Pickler", "attributes_of"]
+__all__ = ["SKELETON", "STATE", "VALUE", "Pickler", "Replace", "attributes_of"]
 
 VALUE, SKELETON, STATE = range(3)
+
+#: Is asked about an object and its class.
+Replace = Callable[[Any, type], Any]
 
 #: Types that are found in ``types`` and not where they say they are.
 _BUILT_IN = {cls: name for name, cls in vars(types).items() if type(cls) is type}
@@ -113,6 +116,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         owner: in the mode ``STATE``, whose definitions these are: the name of a home.
         is_shared: whether several tasks get what is pickled.
         buffer_callback: takes large buffers.
+        replace: says what to pickle in the place of an object with a way of its own; None if it has no say in it.
     """
 
     dispatch_table: ClassVar[ChainMap[type, Callable[[Any], Any]]] = ChainMap(
@@ -128,6 +132,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         *,
         is_shared: bool = False,
         buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None,
+        replace: Replace | None = None,
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._definitions = definitions
@@ -136,6 +141,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.is_shared = is_shared
         self._owner = owner
         self._depth = 0
+        self._replace = replace
 
     def reducer_override(self, obj: Any) -> Any:
         """What to pickle in the place of an object; the pickler asks for all but the plainest."""
@@ -151,6 +157,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reduce_instance(self, obj: Any, kind: type) -> Any:
         """What to pickle in the place of an object whose class has its own way."""
+        replacement = None if self._replace is None else self._replace(obj, kind)
+        if replacement is not None:
+            return replacement
         if kind in copyreg.dispatch_table or kind in self.dispatch_table:
             return NotImplemented
         if issubclass(kind, ModuleType):  # isinstance would ask a proxy or a mock

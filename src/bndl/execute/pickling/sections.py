@@ -21,7 +21,7 @@ from bndl.execute.blame import traced
 from bndl.execute.pickling.frames import Buffers
 from bndl.execute.pickling.functions import MARK, list_globals
 from bndl.execute.pickling.identity import Key, home
-from bndl.execute.pickling.pickler import SKELETON, STATE, Pickler, attributes_of
+from bndl.execute.pickling.pickler import SKELETON, STATE, Pickler, Replace, attributes_of
 from bndl.execute.pickling.places import key_of_globals, key_of_module
 
 __all__ = ["WITH_DEFINITIONS", "Definitions", "Section", "Stream", "read_section"]
@@ -90,6 +90,7 @@ class _Writer:
             home_name,
             is_shared=definitions.is_shared,
             buffer_callback=self._buffers.take,
+            replace=definitions.replace,
         )
 
     def dump(self, item: Any) -> None:
@@ -105,10 +106,12 @@ class Definitions:
 
     Args:
         is_shared: whether several tasks get the value.
+        replace: says what to pickle in the place of some objects.
     """
 
-    def __init__(self, *, is_shared: bool = False) -> None:
+    def __init__(self, *, is_shared: bool = False, replace: Replace | None = None) -> None:
         self.is_shared = is_shared
+        self.replace = replace
         self._home = home()
         self._number = next(_sequence)
         self._keys: list[tuple[str, str, int | str]] = []
