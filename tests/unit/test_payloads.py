@@ -55,6 +55,39 @@ def test_a_ref_is_not_blamed_for_what_is_beside_it() -> None:
     assert caught.value.path == "the list -> item 0 -> item 1"
 
 
+PARTS = """
+import functools, threading
+lock = threading.Lock()
+def inner(): return lock
+def outer(): return inner()
+@functools.cache
+def cached(): return lock
+class Model:
+    lock = threading.Lock()
+    def method(self): return 1
+class Holder:
+    part = Model()
+class Caller:
+    def keep(self, given=lock): return given
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("outer", "outer -> global variable 'inner' -> global variable 'lock'"),
+        ("cached", "the _lru_cache_wrapper -> global variable 'lock'"),
+        ("Model", "Model -> class 'Model' -> attribute 'lock'"),
+        ("Holder", "Holder -> class 'Holder' -> class 'Model' -> attribute 'lock'"),
+        ("Caller", "Caller -> class 'Caller' -> attribute 'keep' -> default 0"),
+    ],
+)
+def test_the_path_leads_through_definitions(name: str, path: str) -> None:
+    with module_of(PARTS) as module, pytest.raises(NotPicklable, match=r"is a _thread\.lock") as caught:
+        Packer().pack(getattr(module, name), "the function")
+    assert caught.value.path == path
+
+
 class Strange:
     """Has any attribute, and cannot be pickled."""
 

@@ -22,7 +22,7 @@ from bndl.errors import NotPicklable, TaskInterrupted
 from bndl.remedies import remedy_for
 from bndl.reprs import safe_repr, type_name
 
-__all__ = ["find_culprit", "is_searching", "traced"]
+__all__ = ["find_culprit", "is_searching", "name_of", "traced"]
 
 P = TypeVar("P", bound=type[pickle.Pickler])
 
@@ -192,7 +192,7 @@ def _has_part(value: Any, part: Any) -> bool:
 
 def _show_path(chain: list[Any]) -> str:
     """The way from a value to a part, as text, without the containers that ``__reduce__`` made."""
-    steps = [_name_of(chain[0])]
+    steps = [name_of(chain[0])]
     position, last = 0, len(chain) - 1
     while position < last:
         ahead = range(position + 1, min(position + 1 + _AHEAD, last + 1))
@@ -280,12 +280,13 @@ def _slot(name: str, descriptor: Any, value: Any) -> list[tuple[str, Any]]:
         return []
 
 
-def _name_of(value: Any) -> str:
+def name_of(value: Any) -> str:
+    """What a value is called at the beginning of a path."""
     kind = type(value)
     if issubclass(kind, types.FunctionType | types.BuiltinFunctionType):
         return _plain(value.__qualname__)
     if issubclass(kind, types.MethodType):
-        return _name_of(value.__func__)
+        return name_of(value.__func__)
     return _plain(_QUALNAME.__get__(value)) if issubclass(kind, type) else f"the {type_name(value)}"
 
 

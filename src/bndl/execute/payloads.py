@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import pickle
 from io import BytesIO
+from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 from bndl.errors import BndlError, InvalidJob, NotPicklable
-from bndl.execute.blame import find_culprit, traced
+from bndl.execute.blame import find_culprit, name_of, traced
 from bndl.execute.pickling.frames import WITH_BUFFERS, Buffers, split
 from bndl.execute.pickling.loading import loaded
 from bndl.execute.pickling.pickler import Pickler
@@ -56,6 +57,8 @@ class Packer:
         )
         self._busy = False
         self._is_used = False
+        #: Where in the definitions the last error came up.
+        self._place: tuple[list[str], Any] | None = None
 
     def pack(self, value: Any, what: str = "a value", *, with_refs: bool = False, is_shared: bool = False) -> bytes:
         """The payload of a value.
@@ -84,7 +87,11 @@ class Packer:
         except Exception as error:
             if isinstance(error, BndlError) and not isinstance(error, NotPicklable):
                 raise
-            path, culprit, remedy = find_culprit(value, error, lambda part: Packer().pack_or_raise(part))
+            labels, part = self._locate(value)
+            path, culprit, remedy = find_culprit(part, error, _repeat)
+            if labels:
+                start = [] if labels[0] == name_of(value) else [name_of(value)]
+                path = " -> ".join([*start, *labels, *path.split(" -> ")[1:]])
             text = (
                 f"{what} cannot be sent to another process: {path} is {culprit}, which cannot be pickled "
                 f"({type_name(error)}: {safe_str(error, _MOST_TEXT)}). {remedy}"
@@ -114,6 +121,20 @@ class Packer:
             self.pinned[id(obj)] = obj
         return None
 
+    def _locate(self, value: Any) -> tuple[list[str], Any]:
+        """The way to the definition that cannot be pickled, and that; or the value itself."""
+        place, self._place = self._place, None
+        labels, part = place or ([], None)
+        if not labels:
+            return [], value
+        if isinstance(part, type):
+            for name, attribute in list(vars(part).items()):
+                if not _can_repeat(attribute) and not isinstance(
+                    attribute, MemberDescriptorType | GetSetDescriptorType
+                ):
+                    return [*labels, f"attribute {name!r}"], attribute
+        return labels, part
+
     def definitions(self) -> Definitions:
         """The definitions that the value needs which is being packed."""
         if self._definitions is None:
@@ -132,6 +153,9 @@ class Packer:
             if self._definitions is not None:
                 pieces = [*self._definitions.write(), *pieces]
             return b"".join(pieces) if len(pieces) > 1 else bytes(pieces[0])
+        except Exception:
+            self._place = None if self._definitions is None else self._definitions.locate()
+            raise
         finally:
             self._tidy()
 
@@ -145,6 +169,18 @@ class Packer:
         self.file.seek(0)
         self.file.truncate()
         self._is_used = False
+
+
+def _repeat(part: Any) -> bytes:
+    return Packer().pack_or_raise(part)
+
+
+def _can_repeat(part: Any) -> bool:
+    try:
+        _repeat(part)
+    except Exception:  # noqa: BLE001 - whatever a class raises when it is pickled
+        return False
+    return True
 
 
 def unpack(payload: bytes) -> Any:

@@ -140,7 +140,6 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         #: Whether several tasks get what is pickled.
         self.is_shared = is_shared
         self._owner = owner
-        self._depth = 0
         self._replace = replace
 
     def reducer_override(self, obj: Any) -> Any:
@@ -207,15 +206,14 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """A class whose skeleton is there, with its state, or with the part that is needed to make objects of it."""
         _, behaviours, data, _ = classes.split(enums.state_of(cls))
         later = [_Later(loading.set_attributes, (index, behaviours, classes.stand_ins(data)))]
-        if self._depth < _MOST_NESTED and not self._definitions().is_current(index):
+        if self._definitions().enter(cls) < _MOST_NESTED and not self._definitions().is_current(index):
             self._definitions().finish(index)
             later += attributes_of(cls, index)
-        self._depth += 1
         return loading.get, (index,), (cls.__bases__, *later, _LEAVE), None, None, loading.ignore
 
     def _take_later(self, later: _Later) -> Any:
         if later is _LEAVE:
-            self._depth -= 1
+            self._definitions().leave()
             return bool, ()
         return later.call, later.arguments
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from bndl.execute.blame import traced
+from bndl.execute.blame import name_of, traced
 from bndl.execute.pickling.frames import Buffers
 from bndl.execute.pickling.functions import MARK, list_globals
 from bndl.execute.pickling.identity import Key, home
@@ -32,6 +32,9 @@ _START = struct.Struct("<Q")
 
 _sequence = count()
 _MISSING = object()
+
+#: A definition: its kind, its index, and the name of a global variable.
+_Item = tuple[str, int, Any]
 #: Of a module as a whole, these belong to the process.
 _OF_PROCESS = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__", MARK})
 
@@ -117,17 +120,22 @@ class Definitions:
         self._keys: list[tuple[str, str, int | str]] = []
         self._objects: list[Any] = []
         self._indices: dict[tuple[str, Key], int] = {}
-        self._work: deque[tuple[str, int, Any]] = deque()
+        self._work: deque[_Item] = deque()
         self._begun: set[int] = set()
         self._finished: set[int] = set()
         self._current = -1
+        #: What is being written, None for the value itself, and what each item was needed for.
+        self._item: _Item | None = None
+        self._parents: dict[_Item, _Item | None] = {}
+        #: The classes that are being written where they are needed.
+        self._open: list[type] = []
         self._names: set[tuple[int, str]] = set()
         self._streams: dict[str, _Writer] = {}
         self._skeletons: _Writer | None = None
 
     def let_go(self) -> None:
         """Refer to nothing any more. Its picklers refer to it, so it would wait for the collection of garbage."""
-        for each in (self._objects, self._work, self._streams, self._indices):
+        for each in (self._objects, self._work, self._streams, self._indices, self._parents, self._open):
             each.clear()
         self._skeletons = None
 
@@ -135,7 +143,7 @@ class Definitions:
         """The index of an object, which will be defined."""
         index, is_new = self._add(obj, kind, key)
         if is_new:
-            self._work.append((kind, index, None))
+            self._plan((kind, index, None))
         return index
 
     def add_globals(self, function: FunctionType) -> int:
@@ -169,6 +177,36 @@ class Definitions:
         """A class was completed where it was needed, before its turn."""
         self._finished.add(index)
 
+    def enter(self, cls: type) -> int:
+        """The state of a class begins. Returns how many it is within."""
+        self._open.append(cls)
+        return len(self._open) - 1
+
+    def leave(self) -> None:
+        """The state of a class ends."""
+        self._open.pop()
+
+    def locate(self) -> tuple[list[str], Any]:
+        """The way from the value to what is being written, and that, which cannot be pickled as a whole."""
+        item, labels, part = self._item, [], None
+        if item is not None:
+            kind, index, name = item
+            part = self._objects[index].get(name) if kind == "n" else self._objects[index]
+        while item is not None:
+            labels.append(self._label(*item))
+            item = self._parents[item]
+        labels.reverse()
+        for cls in self._open:
+            if cls is not part:
+                labels.append(f"class {cls.__qualname__!r}")
+            part = cls
+        return labels, part
+
+    def _label(self, kind: str, index: int, name: Any) -> str:
+        if kind == "n":
+            return f"global variable {name!r}"
+        return f"class {self._objects[index].__qualname__!r}" if kind == "c" else name_of(self._objects[index])
+
     def is_before(self, one: str, other: str) -> bool:
         """Whether the stream of one home is read before that of another one."""
         return one != self._home and other == self._home
@@ -176,8 +214,8 @@ class Definitions:
     def write(self) -> list[bytes | memoryview]:
         """The section, with what comes before it and tells its length, to be joined."""
         while self._work:
-            kind, index, name = self._work.popleft()
-            self._write_one(kind, index, name)
+            self._item = self._work.popleft()
+            self._write_one(*self._item)
         own = self._streams.pop(self._home, None)
         if own is not None:
             self._streams[self._home] = own  # the last one
@@ -209,7 +247,11 @@ class Definitions:
         for name in names:
             if (index, name) not in self._names and name in self._objects[index]:
                 self._names.add((index, name))
-                self._work.append(("n", index, name))
+                self._plan(("n", index, name))
+
+    def _plan(self, item: _Item) -> None:
+        self._work.append(item)
+        self._parents[item] = self._item
 
     def _write_one(self, kind: str, index: int, name: Any) -> None:
         obj = self._objects[index]
