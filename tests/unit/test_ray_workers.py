@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from concurrent.futures import Future
 from dataclasses import replace
@@ -175,3 +176,35 @@ def test_it_is_told_why_workers_do_not_run(ray: Ray, caplog: pytest.LogCaptureFi
 def test_numeric_libraries_have_the_cores_of_their_worker(ray: Ray, cores: float, set_to: int, threads: int) -> None:
     launch(RayWorkers(2, cores=cores), Config(library_threads=set_to))
     assert [actor.joining.config.library_threads for actor in ray.actors] == [threads] * 2
+
+
+@pytest.mark.parametrize(
+    ("free", "advice"), [({"CPU": 0.0}, "ask for fewer workers"), ({"CPU": 8.0}, "may be starting")]
+)
+def test_workers_that_do_not_run_are_told_with_what_ray_has(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, free: dict[str, float], advice: str
+) -> None:
+    fake = Ray()
+    fake.runs = True
+    monkeypatch.setattr(fake, "cluster_resources", lambda: {"CPU": 8.0}, raising=False)
+    monkeypatch.setattr(fake, "available_resources", lambda: free, raising=False)
+    monkeypatch.setattr(bndl_ray, "ray", fake)
+    monkeypatch.setattr(bndl_ray, "_PLACING", 0.01)
+    monkeypatch.setattr(bndl_ray, "_INTERVAL", 0.01)
+    workers = RayWorkers(3, cores=2.0)
+    ready: Future[object] = Future()
+    ready.set_result(None)
+    pending: Future[object] = Future()
+    workers._joining = Joining("c", (), make_fresh(), Config())  # noqa: SLF001 - what ``launch`` does
+    thread = threading.Thread(target=workers._watch_start, args=([ready, pending],))  # noqa: SLF001 - as above
+    thread.start()
+    deadline = time.monotonic() + TIMEOUT
+    while len(caplog.records) < 2:
+        assert time.monotonic() < deadline
+    pending.set_result(None)
+    thread.join(TIMEOUT)
+    assert not thread.is_alive()
+    text = caplog.records[0].getMessage()
+    assert text.startswith("1 workers on Ray do not run yet. Each takes 2 CPU; Ray has ")
+    assert f"{free['CPU']:g} of 8 CPU free" in text
+    assert advice in text

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,6 +33,9 @@ _WORKERS = "how many workers Ray runs"
 #: More CPUs or GPUs than any machine has.
 _MOST = 1e6
 
+#: Seconds after which users are told that workers do not run yet, and between two such warnings.
+_PLACING = 4.0
+_INTERVAL = 30.0
 #: For how many seconds Ray may take to end something.
 _TIMEOUT = 10.0
 
@@ -89,6 +93,7 @@ class RayWorkers(Engine):
         #: Whether the connection to Ray is ours, to be closed.
         self._is_ours = False
         self._lock = threading.Lock()
+        self._has_ended = threading.Event()
         self._joining: Joining | None = None
         self._actors: list[Any] = []
         #: Those that are finishing, each with the thread that waits for it.
@@ -135,6 +140,7 @@ class RayWorkers(Engine):
 
     def end(self) -> None:
         """Have Ray end the workers. Idempotent."""
+        self._has_ended.set()
         with self._lock:
             actors, self._actors = self._actors, []
             leaving, self._leaving = self._leaving, {}
@@ -150,10 +156,28 @@ class RayWorkers(Engine):
 
     def _add(self, count: int) -> None:
         kind = ray.remote(_Node).options(**self._options)
+        ready = []
         for _ in range(count):
             actor = kind.remote(self._joining)
             self._actors.append(actor)
+            ready.append(actor.__ray_ready__.remote().future())
             actor.watch.remote().future().add_done_callback(partial(self._report, actor))
+
+        if ready:
+            threading.Thread(target=self._watch_start, args=(ready,), name="bndl-ray-start", daemon=True).start()
+
+    def _watch_start(self, ready: Sequence[Future[object]]) -> None:
+        """Tell users of workers that Ray has not started, and why that may be, until they run."""
+        patience = _PLACING
+        while not self._has_ended.wait(patience):
+            pending = len(wait(ready, timeout=0).not_done)
+            if not pending:
+                return
+            with self._lock:  # or Ray might be shut down meanwhile
+                if self._joining is None or not ray.is_initialized():
+                    return
+                logger.warning("%s", _describe_pending(pending, self._options))
+            patience = _INTERVAL
 
     def _report(self, actor: Any, watched: Future[str]) -> None:
         """A worker is no more. Called in a thread of Ray, which must not wait for a lock."""
@@ -177,3 +201,17 @@ class RayWorkers(Engine):
                 ray.kill(actor)
         if problem is not None:
             logger.warning("a worker on Ray did not leave in order: %s", problem)
+
+
+def _describe_pending(count: int, options: Mapping[str, Any]) -> str:
+    """Why workers do not run yet: what each takes, and what Ray has."""
+    names = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+    total, free = ray.cluster_resources(), ray.available_resources()
+    wanted = {name: float(options[option]) for name, option in names.items() if options[option]}
+    takes = " and ".join(f"{amount:g} {name}" for name, amount in wanted.items()) or "nothing"
+    has = ", ".join(f"{free.get(name, 0.0):g} of {total.get(name, 0.0):g} {name} free" for name in wanted)
+    if any(free.get(name, 0.0) < amount for name, amount in wanted.items()):
+        advice = "End what else uses them, add machines to Ray, or ask for fewer workers, or less for each."
+    else:
+        advice = "That is enough in total: they may be starting, or no single machine has enough."
+    return f"{count} workers on Ray do not run yet. Each takes {takes}; Ray has {has}. {advice} Ray goes on trying."
