@@ -13,7 +13,12 @@ TYPED := $(wildcard src tests bench)
 .DEFAULT_GOAL := help
 # Targets share .venv, so they take turns.
 .NOTPARALLEL:
-.PHONY: help demo test test-long check bench docs diagrams pins clean
+# The tests of what travels, and of what errors show of it.
+PICKLING = $(wildcard tests/unit/test_pickling*.py) $(wildcard tests/conformance/test_identity*.py) \
+	tests/unit/test_payloads.py tests/unit/test_blame.py tests/unit/test_sources.py tests/unit/test_failures.py \
+	tests/conformance/test_task_errors.py tests/conformance/test_users_code.py
+
+.PHONY: help demo test test-long test-pickling check bench docs diagrams pins clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +32,12 @@ test: $(VENV)/.installed-dev $(VENV)/.iproute $(VENV)/.browser ## all tests; ARG
 test-long: $(VENV)/.installed-dev ## thousands of simulated clusters with faults, longer runs of the state machines, a worker held for a minute
 	BNDL_SIM_SEEDS=0-4999 HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/sim tests/stateful $(ARGS)
 	BNDL_LONG=1 $(BIN)/python -m pytest tests/faults/test_held.py $(ARGS)
+
+test-pickling: $(VENV)/.installed-dev ## what travels, with the oldest and with the newest cloudpickle that is supported
+	for wanted in "==3.1.0" ">=3.1,<4"; do \
+		rm -rf build/cloudpickle && $(BIN)/pip install -q --no-deps --target build/cloudpickle "cloudpickle$$wanted" && \
+		PYTHONPATH=$(CURDIR)/build/cloudpickle $(BIN)/python -m pytest -n 4 $(PICKLING) $(ARGS) || exit 1; \
+	done
 
 check: $(VENV)/.installed-dev ## lint, format, types, import contracts, changelog fragments
 	$(BIN)/ruff check .

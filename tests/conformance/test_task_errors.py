@@ -84,6 +84,11 @@ def test_keyword_arguments_are_named(ctx: bndl.Context) -> None:
     assert "for parse('a', strict=True): " in str(error)
 
 
+def test_several_iterables_are_several_arguments(ctx: bndl.Context) -> None:
+    with pytest.raises(TaskFailed, match=r"for parse\('a', True\): ValueError"):
+        list(ctx.map(parse, ["a"], [True]))
+
+
 def test_the_call_is_named_if_the_worker_cannot_tell(ctx: bndl.Context) -> None:
     error = ctx.submit(os._exit, 3).exception(TIMEOUT)
     assert isinstance(error, TaskFailed)

@@ -17,7 +17,7 @@ from bndl.execute.interrupter import Interrupter
 from bndl.execute.payloads import Packer, unpack
 from bndl.execute.raising import without_wake
 from bndl.execute.refs import NO_RESULT, provided
-from bndl.execute.shown import describe_call, function_name
+from bndl.execute.shown import describe_call_of, function_name
 from bndl.execute.slots import Prepared
 from bndl.execute.store import Store
 from bndl.execute.watchdog import Watchdog
@@ -165,8 +165,7 @@ class Runner:
         if isinstance(calls, str):
             return ""
         function, args, kwargs = calls
-        name = function_name(function)
-        return describe_call(name, args, kwargs) if self._config.show_items else name
+        return describe_call_of(function, args, kwargs) if self._config.show_items else function_name(function)
 
     def _call_task(self, prepared: Prepared) -> bytes:
         """Unpickle, call and pickle."""

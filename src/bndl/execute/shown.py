@@ -13,9 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bndl.execute.spreading import spread
 from bndl.reprs import safe_repr, type_name
 
-__all__ = ["describe_call", "describe_packed", "describe_place", "function_name"]
+__all__ = ["describe_call", "describe_call_of", "describe_packed", "describe_place", "function_name"]
 
 #: How many arguments are shown, and how long the text of all of them may be.
 _MOST_ARGUMENTS = 4
@@ -36,7 +37,7 @@ def function_name(function: Any) -> str:
     if issubclass(kind, types.MethodType):
         return function_name(function.__func__)
     if issubclass(kind, functools.partial):
-        return function_name(function.func)
+        return function_name(function.args[0] if function.func is spread else function.func)
     if issubclass(kind, type):
         return safe_repr(type.__dict__["__name__"].__get__(function))[1:-1]
     return type_name(function)
@@ -50,6 +51,14 @@ def describe_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | No
         shown[_MOST_ARGUMENTS:] = ["..."]
     text = ", ".join(shown)
     return f"{name}({text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 3] + '...'})"
+
+
+def describe_call_of(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """The same for a function itself; a call with the parts of an item has these as its arguments."""
+    is_spread = issubclass(type(function), functools.partial) and function.func is spread
+    if is_spread and len(args) == 1 and type(args[0]) is tuple:
+        args = args[0]
+    return describe_call(function_name(function), args, kwargs)
 
 
 def describe_packed(name: str, payload: bytes, *, brings_function: bool) -> str:
