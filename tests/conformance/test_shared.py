@@ -132,7 +132,7 @@ def test_where_it_cannot_be_used(ctx: bndl.Context) -> None:
     seen = ctx.accumulator(0)
     with pytest.raises(TaskFailed, match="known on the driver only"):
         list(ctx.map(lambda _: seen.value, [1]))
-    with pytest.raises(InvalidOption, match="combine must be a function"):
+    with pytest.raises(InvalidOption, match="combine must be callable, got 3: a function of two values"):
         ctx.accumulator(0, 3)  # type: ignore[arg-type]
 
 
