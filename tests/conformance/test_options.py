@@ -197,3 +197,10 @@ def test_numbers_of_numpy_are_numbers(ctx: bndl.Context) -> None:
     stage = job.stage(abs, [-1, -2], attempts=two)
     job.stage(sum, stage.split(two))
     assert ctx.run(job) == [1, 2]
+
+
+@pytest.mark.parametrize("given", [{"interval": 0.01}, {"native": True}, {"sampler": "in-process"}])
+def test_options_of_sampling_are_refused_with_tracing(ctx: bndl.Context, given: Any) -> None:
+    with pytest.raises(InvalidOption, match=f"{next(iter(given))} has no meaning with tracing"):
+        ctx.cpu_profiling.start("tracing", **given)
+    assert not ctx.cpu_profiling.is_running

@@ -77,6 +77,7 @@ def test_a_script_that_fails_has_a_report_as_well(tmp_path: Path) -> None:
         (("--mode", "magic"), "--mode cannot be 'magic'; choose one of tracing, sampling."),
         (("--clock", "sun"), "--clock cannot be 'sun'; choose one of cpu, wall."),
         (("--mode", "sampling", "--clock", "wall"), "--clock cannot be 'wall' with sampling, which has the CPU clock"),
+        (("--mode", "tracing", "--interval", "0.01"), "--interval has no meaning with tracing; sample"),
         (("--mode", "tracing", "--native"), "--native has no meaning with tracing; sample, or leave it out."),
         (("--interval", "0"), "--interval cannot be 0.0; give seconds between two samples, more than 0."),
         (("--interval", "0.0001"), "--interval cannot be 0.0001; give 0.0005 seconds or more."),

@@ -134,7 +134,10 @@ def profile(  # noqa: PLR0913 - typer makes an option of each
     ] = Path("profile.html"),
     mode: Annotated[str, typer.Option(metavar="MODE", help="sampling, quick; tracing, exact.")] = "sampling",
     clock: Annotated[str, typer.Option(metavar="CLOCK", help="Of tracing: cpu or wall.")] = "cpu",
-    interval: Annotated[float, typer.Option(metavar="SECONDS", help="Of sampling: between two samples.")] = 0.01,
+    interval: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Of sampling: between two samples.", show_default="0.01"),
+    ] = None,
     native: Annotated[bool, typer.Option("--native", help="Of sampling: see functions of C as well.")] = False,
     workers: Workers = None,
     concurrency: Concurrency = None,

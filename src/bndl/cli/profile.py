@@ -30,7 +30,7 @@ class ProfileSettings:
     output: Path
     mode: str
     clock: str
-    interval: float
+    interval: float | None
     native: bool
 
 

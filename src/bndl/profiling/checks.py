@@ -23,18 +23,20 @@ __all__ = [
 
 #: Looking more often would leave no time for what is looked at.
 _SHORTEST_INTERVAL = 0.0005
+_INTERVAL = 0.01
 
 
 def check_how(
-    mode: str, clock: str, interval: float, *, native: bool = False, prefix: str = ""
+    mode: str, clock: str, interval: float | None, *, native: bool = False, sampler: str = "auto", prefix: str = ""
 ) -> tuple[str, str, float]:
     """Return mode, clock and interval as plain values.
 
     Args:
         mode: how CPU is profiled.
         clock: which time is measured.
-        interval: seconds between two samples.
+        interval: seconds between two samples; None for the default.
         native: whether functions of C are seen.
+        sampler: what takes the samples.
         prefix: stands before the names of options.
 
     Raises:
@@ -46,8 +48,13 @@ def check_how(
         raise InvalidOption(
             f"{prefix}clock cannot be 'wall' with sampling, which has the CPU clock; trace, or leave it out."
         )
-    if mode == "tracing" and native:
-        raise InvalidOption(f"{prefix}native has no meaning with tracing; sample, or leave it out.")
+    if mode == "tracing":
+        given = {"interval": interval is not None, "native": native, "sampler": sampler != "auto"}
+        useless = [name for name, is_given in given.items() if is_given]
+        if useless:
+            raise InvalidOption(f"{prefix}{useless[0]} has no meaning with tracing; sample, or leave it out.")
+    if interval is None:
+        interval = _INTERVAL
     interval = check_positive(f"{prefix}interval", interval, "seconds between two samples")
     if interval < _SHORTEST_INTERVAL:
         raise InvalidOption(f"{prefix}interval cannot be {interval!r}; give {_SHORTEST_INTERVAL} seconds or more.")

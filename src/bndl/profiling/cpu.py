@@ -50,7 +50,7 @@ class CpuProfiling:
         mode: str = "tracing",
         *,
         clock: str = "cpu",
-        interval: float = 0.01,
+        interval: float | None = None,
         native: bool = False,
         sampler: str = "auto",
         timeout: float = _TIMEOUT,
@@ -61,7 +61,7 @@ class CpuProfiling:
             mode: ``tracing`` counts and times every call, exactly, and slows Python code down several times;
                 ``sampling`` looks at the stacks many times a second, and costs next to nothing.
             clock: of tracing: ``cpu``, the time that threads were running, or ``wall``. Sampling has the CPU clock.
-            interval: of sampling: seconds between two looks.
+            interval: of sampling: seconds between two looks; 0.01 by default.
             native: of sampling: whether to see functions that are not written in Python, where py-spy can.
             sampler: of sampling: ``py-spy``, from outside of the process, ``in-process``, or ``auto``: py-spy for
                 ``native`` where it is installed and may attach, and else in-process. The report says which it was.
@@ -74,14 +74,14 @@ class CpuProfiling:
             ContextClosed: the context was stopped.
         """
         native = check_flag("native", native)
-        mode, clock, interval = check_how(mode, clock, interval, native=native)
         sampler = check_choice("sampler", sampler, ("auto", "py-spy", "in-process"))
+        mode, clock, seconds = check_how(mode, clock, interval, native=native, sampler=sampler)
         timeout = check_positive("timeout", timeout, "seconds")
         if self._orders is not None:
             raise NotProfiling("CPU profiling is on already; stop it before it is started in another way.")
         self._nodes.check_open()
         session = self._nodes.next_session()
-        orders = CpuOrders(session, mode, clock, interval, native, sampler)
+        orders = CpuOrders(session, mode, clock, seconds, native, sampler)
         self._nodes.ledger.begin(session)
         self._nodes.forget_lost()
         self._last = None
