@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bndl.printable import printable_line
+
 __all__ = ["AttemptRecord"]
 
 
@@ -26,7 +28,7 @@ class AttemptRecord:
         self.duration = duration
 
     def __repr__(self) -> str:
-        cause = f": {self.cause}" if self.cause else ""
+        cause = f": {printable_line(self.cause)}" if self.cause else ""
         return f"<attempt {self.number} {self.outcome} on {self.worker} after {self.duration:.3f} s{cause}>"
 
     def __eq__(self, other: object) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bndl.printable import printable, printable_line
+
 __all__ = ["DeathCertificate", "LastTask"]
 
 
@@ -31,7 +33,7 @@ class LastTask:
 
     def __str__(self) -> str:
         begun = f"for {self.seconds:.2f} s" if self.running else f"finished, begun {self.seconds:.2f} s before"
-        return f"{self.name} of job {self.job!r}, attempt {self.attempt}, {begun}"
+        return f"{printable_line(self.name)} of job {self.job!r}, attempt {self.attempt}, {begun}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class DeathCertificate:
         if self.last_lines:
             lines += ["The last lines it wrote:", *(f"  {line}" for line in self.last_lines)]
         lines.append(f"Next: {_next_step(self)}")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def _head(self) -> str:
         process = f" (process {self.pid}, {self.uptime:.1f} s after its start)" if self.pid else ""

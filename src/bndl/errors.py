@@ -39,8 +39,7 @@
         └── ForbiddenTransition      an event that the task's state does not allow
 
 Outside of the tree are ``RemoteTraceback``, ``TaskInterrupted`` and the warnings, which are no errors.
-Facts are attributes, the text ends with the next step, and every error survives pickling: it is rebuilt from the
-keyword arguments it was made with.
+Facts are attributes, the text ends with the next step, and every error is pickled as the keyword arguments it has.
 """
 
 from __future__ import annotations
@@ -50,6 +49,7 @@ from typing import Any
 
 from bndl.attempts import AttemptRecord
 from bndl.death import DeathCertificate, LastTask
+from bndl.printable import printable, printable_error
 from bndl.rendering import render
 from bndl.warned import ClusterUnstableWarning, RepeatedNumbersWarning
 
@@ -113,6 +113,8 @@ class BndlError(Exception):
         self.message = message
         self._facts = {"message": message, **facts}
         vars(self).update(facts)
+
+    __str__ = printable_error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._facts, self.__cause__)
@@ -202,7 +204,7 @@ class RemoteTraceback(Exception):
         self.text = text
 
     def __str__(self) -> str:
-        return f"\n{self.args[1] or self.text}"  # without the exception, which is shown after this
+        return printable(f"\n{self.args[1] or self.text}")  # without the exception, which is shown after this
 
 
 class TaskFailed(TaskError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["printable", "printable_line"]
+__all__ = ["printable", "printable_error", "printable_line"]
 
 #: Sequences that only set colours and weight: SGR of ECMA-48.
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
@@ -26,6 +26,11 @@ def printable(text: str) -> str:
 def printable_line(text: str) -> str:
     """The text as one line, with all spelled out that is not just shown."""
     return _clean(_ODD, text)
+
+
+def printable_error(error: Exception) -> str:
+    """``str()`` of an error of bndl, which may have names and texts of users in it."""
+    return printable(Exception.__str__(error))
 
 
 def _clean(odd: re.Pattern[str], text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+from bndl.printable import printable_line
+
 __all__ = ["render"]
 
 #: Frames of this package say nothing to users.
@@ -22,4 +24,4 @@ def render(error: BaseException) -> list[str]:
     lines = remote.rstrip().splitlines()
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_BNDL)]
     lines += ["", *"".join(traceback.format_list(frames[-1:])).rstrip().splitlines()]
-    return [*lines, f"{type(error).__module__}.{type(error).__qualname__}: {error}"]
+    return [*map(printable_line, lines), f"{type(error).__module__}.{type(error).__qualname__}: {error}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from html import escape
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +14,14 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import bndl
+from bndl.attempts import AttemptRecord
 from bndl.cli import main, run
 from bndl.cli.main import app
+from bndl.death import DeathCertificate, LastTask
 from bndl.driver.execution import StageRun
 from bndl.driver.report import JobReport, StageCounters
 from bndl.driver.voices import Voices
+from bndl.execute import failures
 from bndl.net.messages import Line, Said
 from bndl.printable import printable, printable_line
 from bndl.schedule.explaining import Explanation
@@ -106,6 +110,44 @@ def test_in_what_a_prompt_shows() -> None:
     stage = job.stage(abs, [1], name=name)
     for each in (job, stage, stage.tasks[0], bndl.Task(abs, 1).options(name=name)):
         assert repr(each).isprintable()
+
+
+def make_failure(name: str) -> bndl.errors.TaskFailed:
+    """As a task's failure is made on a worker, and read on the driver."""
+    error = ValueError(ODD)
+    error.add_note(ODD)
+    described = failures.describe(error)
+    read, cause = failures.rebuild(described)
+    record = AttemptRecord(1, "w.1", "failed", read.line, 0.1)
+    failed = bndl.errors.TaskFailed(f"{name} failed: {read.line}", task=name, job=name, attempts=[record])
+    failed.__cause__ = cause
+    return failed
+
+
+class TestErrors:
+    """What is raised."""
+
+    @pytest.mark.parametrize("kind", [bndl.errors.UserError, bndl.errors.ClusterError, bndl.errors.TaskCancelled])
+    def test_all_texts_of_bndl(self, kind: type[bndl.errors.BndlError]) -> None:
+        error = kind(f"job {ODD} was cancelled")
+        assert str(error) == f"job {printable(ODD)} was cancelled"
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+    def test_a_failed_task(self) -> None:
+        failed = make_failure(ODD)
+        cause = failed.__cause__
+        assert cause
+        texts = [str(failed), str(cause.__cause__), repr(failed.attempts), *failed._render_traceback_()]
+        for text in texts:
+            assert text.replace("\n", "").isprintable()
+            text.encode()  # no half of a surrogate pair
+        assert "[/bold] <b>&\\x1b[2J" in "".join(texts)
+
+    def test_the_end_of_a_worker(self) -> None:
+        last = LastTask(0, ODD, ODD, 1, running=True, seconds=0.1)
+        text = str(DeathCertificate("w.1", ODD, pid=1, last_tasks=(last,), stack=ODD, last_lines=(ODD,)))
+        assert text.replace("\n", "").isprintable()
+        assert "forged" in text
 
 
 class TestLog:

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pyte
 import pytest
 
-from bndl.driver import screen as module
-from bndl.driver.screen import INTERVAL, Screen
+from bndl import screen as module
+from bndl.screen import INTERVAL, Screen
 
 COLUMNS, ROWS = 61, 10
 

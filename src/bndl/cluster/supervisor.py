@@ -22,12 +22,13 @@ from bndl.cluster.guardian import Guardian
 from bndl.cluster.threads import limit_threads, share_of_cores
 from bndl.cluster.worker_process import WorkerProcess
 from bndl.config import Config
-from bndl.driver.screen import hide
 from bndl.errors import DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
 from bndl.locking import Condition
 from bndl.logs import get_logger, hand_over
 from bndl.net.names import NodeName, machine_name
+from bndl.printable import printable
+from bndl.screen import hide
 from bndl.waits import capped
 
 __all__ = ["ProcessListener", "Supervisor"]
@@ -250,7 +251,9 @@ class Supervisor:
         if process is not None and text is None:
             self._unregister(process.stderr)  # the end, as in _wait
         if text:
-            hand_over(lambda: _show(text))
+            # A carriage return would have the terminal write over lines of others.
+            shown = printable(text.replace("\r\n", "\n").replace("\r", "\n"))
+            hand_over(lambda: _show(shown))
 
     def _end_condemned(self) -> None:
         with self._changed:

@@ -19,8 +19,8 @@ from rich.table import Column
 from rich.text import Text
 
 from bndl.driver.execution import Execution
-from bndl.driver.screen import INTERVAL, Screen, find_screen
 from bndl.printable import printable_line
+from bndl.screen import INTERVAL, Screen, find_screen
 
 __all__ = ["Bars", "Watch", "count_items", "is_wanted", "watch_execution"]
 

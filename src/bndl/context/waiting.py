@@ -9,10 +9,10 @@ from queue import Empty, SimpleQueue
 
 from bndl.context.progress import Bars
 from bndl.driver.execution import Execution
-from bndl.driver.screen import INTERVAL
 from bndl.driver.tasks import Task
 from bndl.errors import BndlError, ContextClosed
 from bndl.execute.failures import open_cause
+from bndl.screen import INTERVAL
 
 __all__ = ["MOST_BYTES", "MOST_MAPPED_BYTES", "MOST_TASKS", "Ended", "Mailbox"]
 

@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bndl.driver.screen import hide
 from bndl.logs import get_logger, hand_over
 from bndl.net.messages import Line, Said
 from bndl.printable import printable, printable_line
+from bndl.screen import hide
 
 if TYPE_CHECKING:
     from bndl.driver.execution import StageRun
