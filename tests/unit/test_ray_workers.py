@@ -205,6 +205,6 @@ def test_workers_that_do_not_run_are_told_with_what_ray_has(
     thread.join(TIMEOUT)
     assert not thread.is_alive()
     text = caplog.records[0].getMessage()
-    assert text.startswith("1 workers on Ray do not run yet. Each takes 2 CPU; Ray has ")
+    assert text.startswith("Ray has not started 1 workers yet. Each takes 2 CPU; Ray has ")
     assert f"{free['CPU']:g} of 8 CPU free" in text
     assert advice in text

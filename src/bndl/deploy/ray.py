@@ -211,7 +211,10 @@ def _describe_pending(count: int, options: Mapping[str, Any]) -> str:
     takes = " and ".join(f"{amount:g} {name}" for name, amount in wanted.items()) or "nothing"
     has = ", ".join(f"{free.get(name, 0.0):g} of {total.get(name, 0.0):g} {name} free" for name in wanted)
     if any(free.get(name, 0.0) < amount for name, amount in wanted.items()):
-        advice = "End what else uses them, add machines to Ray, or ask for fewer workers, or less for each."
+        advice = (
+            "Unless they are starting on what is taken: end what else uses it, add machines to Ray, or ask for fewer "
+            "workers, or less for each."
+        )
     else:
         advice = "That is enough in total: they may be starting, or no single machine has enough."
-    return f"{count} workers on Ray do not run yet. Each takes {takes}; Ray has {has}. {advice} Ray goes on trying."
+    return f"Ray has not started {count} workers yet. Each takes {takes}; Ray has {has}. {advice} Ray goes on trying."
