@@ -101,3 +101,21 @@ with bndl.connect(workers=1, progress=False, secret_file=secret) as ctx:
     double, error, triple, workers = run(program, folder).splitlines()
     assert (double, triple, workers) == ("[2]", "[3]", "1")
     assert "udce9" in error
+
+
+def test_workers_take_over_what_the_documentation_says(tmp_path: Path) -> None:
+    program = """
+import os, sys, bndl
+os.environ["BEFORE"] = "1"
+sys.argv = ["program", "argument"]
+sys.setrecursionlimit(7777)
+def look():
+    return os.environ.get("BEFORE"), os.environ.get("AFTER"), os.getcwd(), sys.argv, sys.getrecursionlimit() == 7777
+with bndl.connect(workers=1, progress=False) as ctx:
+    ctx.await_workers()
+    os.environ["AFTER"] = "1"
+    before = os.getcwd()
+    os.chdir("/")
+    print(ctx.submit(look).result(30) == ("1", None, before, ["-c", "bndl.execute"], False))
+"""
+    assert run(program, tmp_path) == "True"

@@ -183,3 +183,25 @@ def test_a_handler_that_raises_does_not_break_the_driver(
     voices.heard("w1", Said([line("hello")]))
     assert [record.name for record in heard.records] == ["bndl.driver.voices"]
     assert "could not be logged" in heard.texts[0]
+
+
+def errors_only() -> logging.Handler:
+    handler = Heard()
+    handler.setLevel(logging.ERROR)
+    return handler
+
+
+@pytest.mark.parametrize("place", ["", "bndl", "bndl.tasks"])
+@pytest.mark.parametrize("make", [logging.NullHandler, errors_only])
+def test_a_printed_line_that_no_handler_takes_is_on_standard_error(
+    voices: Voices, root: logging.Logger, capsys: pytest.CaptureFixture[str], place: str, make: type[logging.Handler]
+) -> None:
+    handler, others = make(), root.handlers[:]
+    root.handlers[:] = []
+    logging.getLogger(place).addHandler(handler)
+    try:
+        voices.heard("w.1", Said([line("printed"), line("logged", "parser")]))
+    finally:
+        logging.getLogger(place).removeHandler(handler)
+        root.handlers[:] = others
+    assert capsys.readouterr().err == "[parse[3] on w.1] printed\n"

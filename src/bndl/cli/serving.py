@@ -16,6 +16,7 @@ import typer
 
 from bndl.config import Config
 from bndl.configure import configure
+from bndl.errors import InvalidOption
 from bndl.net.credentials import Credentials, find_credentials, require_credentials
 
 __all__ = ["Leave", "begin", "describe_credentials", "end_on_signals", "say", "secret_file"]
@@ -74,11 +75,22 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def secret_file(config: Config, credentials: Credentials) -> Iterator[Path | None]:
-    """The file of a fresh secret, for those who are to join, as long as it is needed. None if the settings name one."""
+    """The file of a fresh secret, for those who are to join, as long as it is needed. None if the settings name one.
+
+    Raises:
+        InvalidOption: there is no folder for it.
+    """
     if find_credentials(config) is not None:
         yield None
         return
-    handle, name = tempfile.mkstemp(prefix="bndl-", suffix=".secret")  # only this user may read it
+    try:
+        handle, name = tempfile.mkstemp(prefix="bndl-", suffix=".secret")  # only this user may read it
+    except OSError as error:
+        text = (
+            f"the file of a fresh secret cannot be written ({error.strerror}). Give --secret-file or --credentials, or "
+            "name a folder that can be written to with TMPDIR."
+        )
+        raise InvalidOption(text) from None
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(credentials.secret + "\n")
     path = Path(name)

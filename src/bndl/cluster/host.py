@@ -10,6 +10,7 @@ It leaves in order: the workers are told to drain, finish what they run, hand ov
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -92,8 +93,7 @@ class WorkerHost:
             index=0,
             concurrency=self._config.concurrency,
             parent=0,
-            # As with ``python -m``: modules are found in the current folder first.
-            path=(str(Path.cwd()), *read_search_path()),
+            path=(*_here(), *read_search_path()),
             config=replace(self._config, seeds=(), listen=()),
             is_shared=True,
             role=self._role,
@@ -147,3 +147,10 @@ class WorkerHost:
         logger.error("%s", error)
         self.failure = error
         self.gave_up.set()
+
+
+def _here() -> tuple[str, ...]:
+    """As with ``python -m``, modules are found in the current folder first, if there still is one."""
+    with contextlib.suppress(OSError):
+        return (str(Path.cwd()),)
+    return ()

@@ -7,6 +7,7 @@ memory (``memory.max`` and ``memory.events``, or ``memory.limit_in_bytes`` and `
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -74,7 +75,7 @@ class MemoryWatch:
             if self._process is None:
                 self._process = psutil.Process(self._pid)
             return int(self._process.memory_info().rss)
-        except psutil.Error:
+        except (psutil.Error, OSError):  # or there is no /proc
             return 0
 
     def judge_oom(self, ended: float) -> str:
@@ -87,7 +88,7 @@ class MemoryWatch:
 
     def read_limit(self) -> tuple[int, str]:
         """How much memory it could have, and what sets that limit."""
-        total = psutil.virtual_memory().total
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # also without /proc
         limit = read_limit(self._groups, self._root)
         return (total, "what this machine has") if limit is None or limit >= total else (limit, "what its cgroup may")
 

@@ -19,6 +19,7 @@ from bndl.driver.driver import Driver
 from bndl.driver.futures import Loops
 from bndl.errors import ContextClosed, DeathCertificate, WorkerFailedToStart
 from bndl.execute.process import WorkerSettings
+from bndl.limits import check_node
 from bndl.logs import flush
 from bndl.loop import ThreadLoop
 from bndl.net.credentials import Credentials
@@ -104,7 +105,12 @@ class DriverNode:
         self.search_path = SearchPath(self._loops[0], self.driver.peers.send, self._list_local)
 
     def start(self) -> None:
-        """Go on the air and start the local workers, without waiting for them."""
+        """Go on the air and start the local workers, without waiting for them.
+
+        Raises:
+            ClusterError: the node cannot listen, or this process may not have what it takes.
+        """
+        check_node(self._workers)
         for loop in self._loops:
             loop.start()
         self.driver.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,7 +20,10 @@ _SHARE_OF_FREE_MEMORY = 0.4
 
 
 def _read_free_memory() -> int:
-    free: int = psutil.virtual_memory().available
+    try:
+        free: int = psutil.virtual_memory().available
+    except OSError:  # there is no /proc
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return free
 
 

@@ -61,10 +61,15 @@ def _log_all(worker: str, said: Sequence[_Said]) -> None:
 
 
 def _log(said: _Said) -> None:
-    """What is printed is to be seen, so only a level that is set on this very logger hides it."""
+    """Log a line. Printed lines are to be seen, so only what is set on this very logger hides them.
+
+    If no handler takes a printed line, as in a program whose handlers are for errors only, it goes to standard error.
+    """
     if not (said.level >= _tasks.level if said.printed else _tasks.isEnabledFor(said.level)):
         return
-    if not _tasks.hasHandlers():
+    if said.printed and _tasks.disabled and _tasks.hasHandlers():
+        return
+    if not (_has_taker(said.level) if said.printed else _tasks.hasHandlers()):
         with contextlib.suppress(OSError, ValueError):  # nobody can read it
             hide()
             if sys.stderr is not None:
@@ -116,3 +121,13 @@ class Voices:
             return stage.job_name, task.name if task is not None else f"{stage.name}[{index}]"
         job, name = self._names.get(number, ("", f"stage {number}"))
         return job, f"{name}[{index}]"
+
+
+def _has_taker(level: int) -> bool:
+    """Whether a handler takes records of this level. What filters do is the program's own decision."""
+    logger: logging.Logger | None = _tasks
+    while logger is not None:
+        if any(level >= handler.level and not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False

@@ -13,6 +13,7 @@ import fcntl
 import io
 import logging
 import os
+import resource
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -196,4 +197,6 @@ class Capture:
 
 
 def _copy_high(file: int) -> int:
-    return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = _HIGH if limit == resource.RLIM_INFINITY else min(_HIGH, limit // 2)
+    return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, lowest)

@@ -35,7 +35,10 @@ def limit_memory(limit_bytes: int) -> bool:
     """
     if not limit_bytes or sys.platform != "linux":
         return False
-    status = _STATUS.read_text(encoding="ascii")
+    try:
+        status = _STATUS.read_text(encoding="ascii")
+    except OSError:  # there is no /proc
+        return False
     data, resident = _DATA.search(status), _RESIDENT.search(status)
     if data is None or resident is None:
         return False

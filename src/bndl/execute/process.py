@@ -22,6 +22,7 @@ import msgspec
 
 from bndl import _version
 from bndl.config import Config
+from bndl.errors import ClusterError
 from bndl.execute import shared
 from bndl.execute.blackbox import BlackBox
 from bndl.execute.capture import Capture
@@ -32,6 +33,7 @@ from bndl.execute.search_path import take_over
 from bndl.execute.store import Store
 from bndl.execute.worker import Worker
 from bndl.exits import leave
+from bndl.limits import check_node
 from bndl.logs import flush, get_logger
 from bndl.net.credentials import Credentials
 from bndl.net.greetings import hash_text
@@ -186,6 +188,11 @@ def main() -> None:
     settings = msgspec.json.decode(line, type=WorkerSettings)
     _tie_to_parent(settings.parent)
     capture = Capture()
+    try:
+        check_node()
+    except ClusterError as error:  # the supervisor passes it on; where it was raised says nothing
+        capture.write_through(f"{error}\n")
+        sys.exit(1)
     box = _open_box(settings, capture)
     capture.install()
     take_over(settings.path)

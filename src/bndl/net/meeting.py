@@ -15,6 +15,7 @@ import zenoh
 from bndl.config import check_name
 from bndl.errors import ClusterError
 from bndl.exits import at_last
+from bndl.limits import check_node
 from bndl.logs import get_logger
 from bndl.net.complaints import explain_no_router
 from bndl.net.credentials import Credentials
@@ -91,8 +92,9 @@ class MeetingPoint:
         """Listen. Returns the addresses, with real ports.
 
         Raises:
-            ClusterError: if an endpoint cannot be listened on.
+            ClusterError: if an endpoint cannot be listened on, or this process may not have what it takes.
         """
+        check_node()
         self._seed_watch.start()
         try:
             self._session = open_session(self._credentials, self._listen, self._seeds, self._lease, role=self._role)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import resource
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import zenoh
@@ -92,6 +92,7 @@ def open_session(
 
     Raises:
         zenoh.ZError: an endpoint cannot be listened on, or a client reached no router in time.
+        ClusterError: there is no place for a file that zenoh reads.
     """
     options = _options(credentials, listen, seeds, lease) | {"mode": role.value}
     if not autoconnect:
@@ -103,15 +104,49 @@ def open_session(
         # It is of no use without a router, and zenoh waits for one before it returns. Nobody connects to it.
         options |= {"connect/timeout_ms": round(timeout * 1000), "connect/exit_on_failure": True}
         return _open(options)
-    # Zenoh reads who may connect from a file, which is there for that moment only.
-    handle, name = tempfile.mkstemp(prefix="bndl-")  # only this user may read it
-    os.close(handle)
-    dictionary = Path(name)
-    try:
-        dictionary.write_text(f"{_USER}:{credentials.secret}\n", encoding="utf-8")
-        return _open(options | {"transport/auth/usrpwd/dictionary_file": str(dictionary)})
-    finally:
-        dictionary.unlink()
+    with _dictionary(f"{_USER}:{credentials.secret}\n".encode()) as path:
+        return _open(options | {"transport/auth/usrpwd/dictionary_file": path})
+
+
+@contextlib.contextmanager
+def _dictionary(entries: bytes) -> Iterator[str]:
+    """The path of a file with who may connect, which zenoh reads while it opens a session.
+
+    It is in memory and has no name, so nothing of it is left however the process ends. Where the system has no such
+    files, or no names for open ones, it is a file that only this user may read, there for that moment only.
+
+    Raises:
+        ClusterError: there is neither.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            path = _in_memory(entries, stack) or _on_disk(entries, stack)
+        except OSError as error:
+            text = (
+                f"a node that listens needs a small file for zenoh, and can make none, in memory or on disk ({error}). "
+                "Mount /proc, name a folder that can be written to with TMPDIR, or let files be larger (ulimit -f)."
+            )
+            raise ClusterError(text) from None
+        yield path
+
+
+def _in_memory(entries: bytes, stack: contextlib.ExitStack) -> str:
+    """The path of an open file without a name; empty if there is no such thing here."""
+    if not hasattr(os, "memfd_create"):
+        return ""
+    descriptor = os.memfd_create("bndl", os.MFD_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    os.write(descriptor, entries)
+    path = f"/proc/self/fd/{descriptor}"
+    return path if os.access(path, os.R_OK) else ""
+
+
+def _on_disk(entries: bytes, stack: contextlib.ExitStack) -> str:
+    handle, name = tempfile.mkstemp(prefix="bndl-")
+    stack.callback(os.unlink, name)
+    with os.fdopen(handle, "wb") as file:
+        file.write(entries)
+    return name
 
 
 def _open(options: Mapping[str, Any]) -> zenoh.Session:

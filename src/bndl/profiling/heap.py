@@ -8,6 +8,7 @@ and when the first attempt of another stage does, or somebody asks.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import time
@@ -65,6 +66,13 @@ class ReducedSnapshot(msgspec.Struct, frozen=True):
     seconds: float
 
 
+def _read_resident() -> int:
+    """The resident memory of this process; 0 where the system does not say, as without /proc."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return int(psutil.Process().memory_info().rss)
+    return 0
+
+
 class HeapTracer:
     """Traces the memory of this process.
 
@@ -80,7 +88,6 @@ class HeapTracer:
             text = "tracemalloc is tracing already in this process; stop it, or use it without bndl."
             raise ProfilerUnavailable(text)
         self._lock = threading.Lock()
-        self._process = psutil.Process()
         self._stage: TaskKey | None = None
         self._overlapping = False
         self._running: Counter[TaskKey] = Counter()
@@ -133,7 +140,7 @@ class HeapTracer:
         began = time.thread_time()
         traced, peak = tracemalloc.get_traced_memory()
         lines = _read_lines()
-        rss = self._process.memory_info().rss
+        rss = _read_resident()
         if self._stage is not None:
             self._closed.append(
                 StageHeap(
@@ -170,7 +177,7 @@ class HeapTracer:
                 tracemalloc.get_traceback_limit(),
                 traced,
                 peak,
-                self._process.memory_info().rss,
+                _read_resident(),
                 tracemalloc.get_tracemalloc_memory(),
                 time.monotonic() - began,
             )
