@@ -112,14 +112,14 @@ class TestRun:
             "bndl: can't open file 'no such script.py': No such file or directory; give the path of a Python script\n"
         )
 
-    def test_a_folder_is_no_script(self, tmp_path: Path) -> None:
+    def test_a_folder_without_a_main_module_is_no_script(self, tmp_path: Path) -> None:
         result = call("run", str(tmp_path))
         assert result.exit_code == 2
-        assert "Is a directory" in result.stderr
+        assert "can't find '__main__' module" in result.stderr
 
     def test_what_comes_after_the_script_is_the_scripts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         got: list[object] = []
-        monkeypatch.setattr("bndl.cli.run.run_script", lambda *arguments: got.extend(arguments))
+        monkeypatch.setattr("bndl.cli.run.run_script", lambda *arguments, **_: got.extend(arguments))
         options = ["--workers", "3", "--concurrency", "2", "--seeds", "tcp/a:1", "--seeds", "tcp/b:2"]
         assert call("run", *options, "--secret-file", "s", "x.py", "--workers", "9", "--", "-x").exit_code == 0
         assert got == ["x.py", ["--workers", "9", "--", "-x"], ConnectSettings(3, 2, ("tcp/a:1", "tcp/b:2"), Path("s"))]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipapp
 from pathlib import Path
 
 import psutil
@@ -168,3 +169,113 @@ def test_a_shell_has_the_context(tmp_path: Path, command: list[str]) -> None:
     assert "ZeroDivisionError" in output
     assert "During handling" not in output
     assert "still here" in output
+
+
+# Folders, zip files, modules
+
+
+LOOK = (
+    "import sys, __main__\n"
+    "print(sys.argv[1:], __name__, repr(__package__), __spec__ and __spec__.name, __main__.__dict__ is globals())\n"
+    "print(sys.path[0].endswith({where!r}), __file__.endswith({file!r}), sys.argv[0].endswith({file!r}))\n"
+)
+WORK = """
+from bndl import ctx as default
+import {beside}
+def double(x):
+    from {dot}{beside_name} import triple
+    return triple(2 * x)
+print(list(default.map(double, [1, 2])), ctx is default)
+"""
+
+
+def lay_out(folder: Path) -> None:
+    """A package ``pack`` with modules and a ``__main__``, a folder and a zip file that can be run."""
+    pack = folder / "pack"
+    pack.mkdir()
+    (pack / "__init__.py").touch()
+    (pack / "beside.py").write_text("def triple(x):\n    return 3 * x\n")
+    (pack / "__main__.py").write_text("import sys\nprint('main of pack', sys.argv[1:], __package__)\n")
+    (pack / "wrong.py").write_text("def f():\n    raise KeyError('x')\nf()\n")
+    (pack / "spoilt.py").write_text("x = = 1\n")
+    (folder / "empty").mkdir()
+    app = folder / "app"
+    app.mkdir()
+    (app / "aside.py").write_text("def triple(x):\n    return 3 * x\n")
+    (app / "__main__.py").write_text(
+        "import sys\nprint(sys.argv[1:], __name__, repr(__package__), __spec__.name)\n"
+        "if sys.argv[-1] == 'wrong':\n    raise KeyError('x')\n"
+    )
+    zipapp.create_archive(app, folder / "app.pyz")
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("programs")
+    lay_out(folder)
+    (folder / "pack" / "look.py").write_text(LOOK.format(where=folder.name, file="look.py"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "pack", "a", "--workers"],
+        ["-m", "pack.look", "-m"],
+        ["-m", "pack.wrong"],
+        ["app", "b"],
+        ["app.pyz", "b"],
+        ["app.pyz", "wrong"],
+    ],
+    ids=" ".join,
+)
+def test_modules_folders_and_zip_files_run_as_with_python(programs: Path, arguments: list[str]) -> None:
+    ours = call(BNDL, "run", "--workers", "1", *arguments, folder=programs)
+    theirs = call([sys.executable], *arguments, folder=programs)
+    assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout), ours.stderr
+    assert bool(ours.stderr) == bool(theirs.stderr)
+    if theirs.stderr:
+        assert ours.stderr.splitlines()[-1] == theirs.stderr.splitlines()[-1]
+        assert "bndl/cli" not in ours.stderr
+        assert "importlib" not in ours.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["-m", "missing"], 2, "no module named 'missing'"),
+        (["-m", "pack.missing"], 2, "no module named 'pack.missing'"),
+        (["-m", "pack.beside.more"], 1, "pack.beside"),
+        (["-m", "pack.spoilt"], 1, "SyntaxError"),
+        (["empty"], 2, "can't find '__main__' module in 'empty'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_run_is_told(programs: Path, arguments: list[str], code: int, text: str) -> None:
+    done = call(BNDL, "run", "--workers", "1", *arguments, folder=programs)
+    assert done.returncode == code
+    assert text in done.stderr
+    assert "bndl/cli" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["module", "zip file"])
+def test_tasks_find_what_lies_beside_the_program(tmp_path: Path, kind: str) -> None:
+    lay_out(tmp_path)
+    if kind == "module":
+        text = WORK.format(beside="pack.beside", dot=".", beside_name="beside")
+        (tmp_path / "pack" / "work.py").write_text(text)
+        arguments = ["-m", "pack.work"]
+    else:
+        text = WORK.format(beside="aside", dot="", beside_name="aside")
+        (tmp_path / "app" / "__main__.py").write_text(text)
+        zipapp.create_archive(tmp_path / "app", tmp_path / "app.pyz")
+        arguments = ["app.pyz"]
+    done = call(BNDL, "run", "--workers", "1", *arguments, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "[6, 12] True\n"), done.stderr
+
+
+def test_the_safe_path_of_python_is_heeded(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("import sys, os\nprint(os.getcwd() in sys.path, '' in sys.path)\n")
+    code = "from bndl.cli.main import main; main()"
+    done = call([sys.executable, "-P", "-c", code], "run", "--workers", "1", "script.py", folder=tmp_path)
+    assert done.stdout == "False False\n", done.stderr

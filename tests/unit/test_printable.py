@@ -190,7 +190,7 @@ class TestCommandLine:
         assert "[/bold][link=x]\\x1b[2J" in output
 
     def test_errors(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        def fail(*_: object) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise bndl.errors.UserError(ODD)
 
         monkeypatch.setattr(run, "run_script", fail)

@@ -54,6 +54,10 @@ Listen = Annotated[
     list[str] | None,
     typer.Option(metavar="ADDRESS", help="Where other nodes can join, such as tls/10.0.0.5:5000. May be repeated."),
 ]
+SCRIPT_HELP = "A Python file, or a folder or zip file with a __main__.py."
+AsModule = Annotated[
+    bool, typer.Option("-m", "--module", help="SCRIPT is the name of a module or package, as with python -m.")
+]
 InsecurePlaintext = Annotated[
     bool | None,
     typer.Option("--insecure-plaintext", help="Listen on the network without TLS; for networks that you trust."),
@@ -102,9 +106,10 @@ def demo(
 
 @app.command(context_settings={"allow_interspersed_args": False})
 def run(  # noqa: PLR0913 - typer makes an option of each
-    script: Annotated[str, typer.Argument(metavar="SCRIPT", help="A Python file.")],
+    script: Annotated[str, typer.Argument(metavar="SCRIPT", help=SCRIPT_HELP)],
     arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="The script's own.")] = None,
     *,
+    module: AsModule = False,
     workers: Workers = None,
     concurrency: Concurrency = None,
     seeds: Seeds = None,
@@ -121,14 +126,15 @@ def run(  # noqa: PLR0913 - typer makes an option of each
     from bndl.cli.settings import ConnectSettings
 
     settings = ConnectSettings(workers, concurrency, _split(seeds), secret_file, credentials, cluster, mesh)
-    run_script(script, arguments or [], settings)
+    run_script(script, arguments or [], settings, as_module=module)
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
 def profile(  # noqa: PLR0913 - typer makes an option of each
-    script: Annotated[str, typer.Argument(metavar="SCRIPT", help="A Python file.")],
+    script: Annotated[str, typer.Argument(metavar="SCRIPT", help=SCRIPT_HELP)],
     arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="The script's own.")] = None,
     *,
+    module: AsModule = False,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the report; the suffix is its kind.")
     ] = Path("profile.html"),
@@ -155,7 +161,8 @@ def profile(  # noqa: PLR0913 - typer makes an option of each
     from bndl.cli.settings import ConnectSettings
 
     settings = ConnectSettings(workers, concurrency, _split(seeds), secret_file, credentials, cluster, mesh)
-    profile_script(script, arguments or [], settings, ProfileSettings(output, mode, clock, interval, native))
+    profiling = ProfileSettings(output, mode, clock, interval, native)
+    profile_script(script, arguments or [], settings, profiling, as_module=module)
 
 
 @app.command()

@@ -35,7 +35,12 @@ class ProfileSettings:
 
 
 def profile_script(
-    script: str, arguments: Sequence[str], settings: ConnectSettings, profiling: ProfileSettings
+    script: str,
+    arguments: Sequence[str],
+    settings: ConnectSettings,
+    profiling: ProfileSettings,
+    *,
+    as_module: bool = False,
 ) -> None:
     """Run a script and write a report, also if the script fails.
 
@@ -44,6 +49,7 @@ def profile_script(
         arguments: what the script finds in ``sys.argv[1:]``.
         settings: how to connect.
         profiling: how to profile.
+        as_module: whether ``script`` names a module.
 
     Raises:
         typer.Exit: the script or the report cannot be read or written (2), or the script ended like that.
@@ -76,7 +82,7 @@ def profile_script(
             profiler.save(absolute)
             print(f"bndl: wrote {output}", file=sys.stderr)  # noqa: T201 - beside what the script prints
 
-    run_script(script, arguments, settings, around)
+    run_script(script, arguments, settings, around, as_module=as_module)
 
 
 def _fail(text: str) -> None:

@@ -25,7 +25,8 @@ def run_shell(settings: ConnectSettings) -> None:
         BndlError: connecting failed.
     """
     sys.argv = [""]
-    sys.path[0] = ""  # modules are found in the current folder, as in python's shell
+    if not sys.flags.safe_path:
+        sys.path[0] = ""  # modules are found in the current folder, as in python's shell
     settings.connect()
     namespace = make_main_module().__dict__
     namespace["bndl"] = importlib.import_module("bndl")
