@@ -13,7 +13,8 @@ class AttemptRecord:
     Attributes:
         number: counted from 1.
         worker: the name of the worker that ran it.
-        outcome: ``succeeded``, ``failed``, ``lost``, ``returned`` or ``cancelled``.
+        outcome: ``succeeded``; ``failed``, it raised or its result did not fit; ``timed out``; ``lost`` with its
+            worker; ``inputs missing``, which are made again; ``abandoned``, as another attempt of its task was first.
         cause: what went wrong, one line; empty if nothing did.
         duration: seconds that it ran, 0.0 where the worker took that with it.
     """

@@ -8,6 +8,7 @@ import pytest
 
 from bndl import errors
 from bndl.errors import AttemptRecord, BndlError, DeathCertificate
+from bndl.schedule.instructions import End
 
 #: A value for a fact of each type. A fact of another type needs one here.
 SAMPLES: dict[str, object] = {
@@ -78,3 +79,8 @@ def test_what_is_outside_the_tree_survives_pickling_too(cls: type[BaseException]
     error = cls("text")
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy)) == (cls, str(error))
+
+
+def test_the_outcomes_of_attempts_are_named() -> None:
+    (line,) = re.findall(r"outcome: (.*?)\n +cause:", getdoc(AttemptRecord) or "", re.DOTALL)
+    assert set(re.findall("``(.*?)``", line)) == {"succeeded", *map(str, End)}

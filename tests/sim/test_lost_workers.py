@@ -241,3 +241,22 @@ def test_work_waits_for_workers_anew_each_time() -> None:
     world.add_worker()
     world.finish(second)
     assert second.error is None
+
+
+def test_a_report_says_of_each_lost_worker_whether_attempts_were_lost_with_it() -> None:
+    world = World(3, workers=3, concurrency=1, duration=lambda *_: 1.0)
+    run = world.submit(Job().stage(work, [Item(0), Item(1)]).job)
+    world.sleep(0.5)
+    busy = next(name for name, node in world.workers.items() if node.parts.slots.running)
+    idle = next(name for name, node in world.workers.items() if not node.parts.slots.running)
+    world.cluster.reasons |= {busy: "SIGSEGV", idle: "SIGKILL"}
+    world.kill(idle)
+    world.sleep(0.2)
+    world.kill(busy)
+    world.finish(run, limit=10.0)
+    report = run.execution.report()
+    assert report.notes == (
+        f"{idle} was lost: SIGKILL; no attempt of this job was lost with it",
+        f"{busy} was lost: SIGSEGV",
+    )
+    assert report.stages[0].lost == 1

@@ -244,10 +244,10 @@ class Driver:
         self._cancelling.lose(name)
         self._admission.lose(name)
         if name in self._scheduler.workers:
-            self._settling.note_loss(self._executions.values(), name, reason, certificate)
-            self._delivery.lose(name)
             executing = certificate.executing if certificate is not None else None
-            self._handle(events.WorkerLost(name, reason, executing))
+            with self._settling.noting_loss(self._executions.values(), name, reason, certificate):
+                self._delivery.lose(name)
+                self._handle(events.WorkerLost(name, reason, executing))
             if self._executions:
                 for worker in self.peers.of_type("worker"):
                     self.peers.send(worker, messages.Lost(name))

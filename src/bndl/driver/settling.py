@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from bndl.driver.delivery import Delivery
@@ -119,13 +120,22 @@ class Settling:
         # Without the certificate, which the text of the task's error has: both are shown together.
         return WorkerLost(text, worker=instruction.worker, reason=instruction.reason, certificate=self._certificate)
 
-    def note_loss(
+    @contextmanager
+    def noting_loss(
         self, executions: Iterable[Execution], worker: str, reason: str, certificate: DeathCertificate | None
-    ) -> None:
-        """Write into the reports of what runs that a worker was lost; the scheduler says next which attempts were."""
+    ) -> Iterator[None]:
+        """Write into the reports of what runs that a worker was lost.
+
+        In the block the scheduler says which attempts were. Reports count these, so they also say if there were none.
+        """
         self._certificate = certificate
-        for execution in executions:
+        noted = [(execution, len(execution.notes), _count_lost(execution)) for execution in executions]
+        for execution, _, _ in noted:
             execution.notes.append(f"{worker} was lost: {reason}")
+        yield
+        for execution, index, before in noted:
+            if _count_lost(execution) == before:
+                execution.notes[index] += "; no attempt of this job was lost with it"
 
     def settle(self, instruction: Settle) -> None:
         """Tasks are done."""
@@ -290,3 +300,7 @@ def _nowhere(reason: str, before: Cause | None) -> Cause:
         error.__cause__ = before.error
         text = f"{text} Its last attempt: {before.detail}"
     return Cause(error, text)
+
+
+def _count_lost(execution: Execution) -> int:
+    return sum(stage.counters.lost for stage in execution.stages)
