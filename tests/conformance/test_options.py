@@ -92,6 +92,8 @@ def test_the_name_is_that_of_calls_and_stages(ctx: bndl.Context) -> None:
     with pytest.raises(TaskFailed, match=r"^fit of job 'submit' failed") as caught:
         named.submit(operator.truediv, 1, 0).result(TIMEOUT)
     assert caught.value.task == "fit"
+    assert named.submit(lambda: bndl.current_task().name).result(TIMEOUT) == "fit", "the task knows it, too"
+    assert ctx.submit(lambda: bndl.current_task().name).result(TIMEOUT).startswith("call[")
 
 
 def test_a_timeout_of_a_call(ctx: bndl.Context) -> None:

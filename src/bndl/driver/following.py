@@ -87,7 +87,9 @@ class Following:
             counters.sent_bytes += len(arguments)
             if stage.task_options:
                 timeout = stage.options_of(index).timeout
-            attempts.append(messages.Attempt(attempt.task, attempt.number, arguments, attempt.sources, timeout))
+            attempts.append(
+                messages.Attempt(attempt.task, attempt.number, arguments, attempt.sources, timeout, task.own_name)
+            )
             if not attempt.twin:
                 task.launched_at = now
             if attempt.locality is not Locality.ANY:

@@ -215,6 +215,11 @@ class Task(metaclass=Listed):
         return self.own is not NO_OPTIONS
 
     @property
+    def own_name(self) -> str:
+        """The name that its options gave it; empty if they gave none."""
+        return self._name or ""
+
+    @property
     def name(self) -> str:
         """Its name, such as ``parse[3]``."""
         if self._name:

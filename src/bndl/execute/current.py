@@ -40,6 +40,7 @@ class CurrentTask(msgspec.Struct, frozen=True):
         worker: the name of the worker.
         driver: the name of the driver that wants it.
         number: the task's number with that driver.
+        own_name: the name that the task's options gave it; empty if they gave none.
     """
 
     job: str
@@ -49,11 +50,12 @@ class CurrentTask(msgspec.Struct, frozen=True):
     worker: str
     driver: str
     number: int
+    own_name: str = ""
 
     @property
     def name(self) -> str:
         """The task's name, such as ``parse[3]``."""
-        return f"{self.stage}[{self.index}]"
+        return self.own_name or f"{self.stage}[{self.index}]"
 
 
 #: The attempt that this context executes. A copy of the context may live longer than the attempt.
@@ -85,7 +87,10 @@ def describe(prepared: Prepared) -> CurrentTask:
     task, number = prepared.key
     tenancy = prepared.tenancy
     index = task & 0xFFFFFFFF
-    return CurrentTask(define.job_name, define.stage_name, index, number, tenancy.worker, tenancy.driver, task)
+    own_name = prepared.attempt.name
+    return CurrentTask(
+        define.job_name, define.stage_name, index, number, tenancy.worker, tenancy.driver, task, own_name
+    )
 
 
 def current_worker() -> str:

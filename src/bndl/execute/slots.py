@@ -90,7 +90,8 @@ class Prepared:
     @property
     def name(self) -> str:
         """The task's name, such as ``parse[3]``."""
-        return f"{self.definition.message.stage_name}[{self.attempt.task & 0xFFFFFFFF}]"
+        attempt = self.attempt
+        return attempt.name or f"{self.definition.message.stage_name}[{attempt.task & 0xFFFFFFFF}]"
 
 
 class Slots(Protocol):

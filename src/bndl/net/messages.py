@@ -81,6 +81,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
             in the place of a node: tasks that have no result, because they failed or were cancelled for good, which
             their stage tolerates.
         timeout: seconds that it may execute; 0 for no limit.
+        name: the task's name, if its options gave it one.
     """
 
     task: Number
@@ -88,6 +89,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     arguments: bytes
     sources: Annotated[Sequence[tuple[Name, Numbers]], Meta(max_length=SOME)] = ()
     timeout: Timeout = 0.0
+    name: str = ""
 
 
 class Launch(msgspec.Struct, frozen=True, array_like=True, tag=2):
