@@ -91,6 +91,7 @@ class Supervisor:
         self._changed = Condition()
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_writer, False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
         self._stopping = threading.Event()
         self._draining = threading.Event()
@@ -156,8 +157,9 @@ class Supervisor:
         return any(place.process is not None and self._name(place) == name for place in self._places)
 
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):
-            os.write(self._wake_writer, b"x")
+        with self._changed, contextlib.suppress(BlockingIOError):  # there are enough of them in the pipe
+            if self._wake_writer >= 0:  # or the number could be that of another file by now
+                os.write(self._wake_writer, b"x")
 
     def drain(self) -> None:
         """Tell the workers to finish and end; none is started again. Returns when all ended, or after the timeout."""
@@ -174,6 +176,8 @@ class Supervisor:
         self._wake()
         if self._thread.is_alive():
             self._thread.join(capped(2 * self._config.stop_timeout + 5))
+        elif self._thread.ident is None:  # it could not be started
+            self._close_files()
 
     # On the supervisor's thread
 
@@ -199,9 +203,16 @@ class Supervisor:
         finally:
             self._end_all()
             self._guardian.stop(self._config.stop_timeout)
-            self._selector.close()
-            os.close(self._wake_reader)
-            os.close(self._wake_writer)
+            self._close_files()
+
+    def _close_files(self) -> None:
+        """Idempotent."""
+        with self._changed:
+            writer, self._wake_writer = self._wake_writer, -1
+            if writer >= 0:
+                self._selector.close()
+                os.close(self._wake_reader)
+                os.close(writer)
 
     def _wait(self, timeout: float) -> None:
         """Wait until a process writes or ends, or somebody wants something."""

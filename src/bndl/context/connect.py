@@ -14,6 +14,7 @@ from bndl.configure import configure
 from bndl.context import progress as bars
 from bndl.context.context import Context
 from bndl.context.node import DriverNode
+from bndl.errors import ClusterError
 from bndl.execute.current import refuse_in_tasks
 from bndl.exits import at_last
 from bndl.net.credentials import require_credentials
@@ -101,6 +102,10 @@ def connect(  # noqa: PLR0913 - each is an option of its own, by name
     at_last(_stop_all)
     try:
         node.start()
+    except RuntimeError as error:  # of ``Thread.start``; ours are no RuntimeError
+        context.stop()
+        text = f"{error}: let this process have more, by `ulimit -u` or by the limit of pids of its container."
+        raise ClusterError(text) from error
     except BaseException:
         context.stop()
         raise

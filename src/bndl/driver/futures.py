@@ -22,19 +22,15 @@ from bndl.locking import Condition
 from bndl.logs import flush, get_logger
 from bndl.loop import Loop
 from bndl.reprs import safe_repr
+from bndl.threads import run_beside
 from bndl.waits import LONGEST
 
-__all__ = ["LINES_TIMEOUT", "Loops", "Outcome", "Ready", "RemoteFuture", "run_beside"]
+__all__ = ["LINES_TIMEOUT", "Loops", "Outcome", "Ready", "RemoteFuture"]
 
 logger = get_logger(__name__)
 
 #: For how many seconds a result waits until the lines that its task said are handled.
 LINES_TIMEOUT = 2.0
-
-
-def run_beside(call: Callable[[], object]) -> None:
-    """Run the code of a user in a thread of its own."""
-    threading.Thread(target=call, name="bndl-beside", daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +42,16 @@ class Loops:
         bulk: serves its store.
         futures: settles the futures that somebody watches.
         callbacks: runs the callbacks of futures; they may wait for other futures.
-        beside: runs other code of users, in a thread of its own.
     """
 
     own: Loop
     bulk: Loop
     futures: Loop
     callbacks: Loop
-    beside: Callable[[Callable[[], object]], object] = run_beside
+
+    def beside(self, call: Callable[[], object]) -> None:
+        """Run other code of users, in a thread of its own."""
+        run_beside(call, lambda delay, again: self.own.post(self.own.call_later, delay, again))
 
 
 def _check_timeout(timeout: float | None) -> float | None:

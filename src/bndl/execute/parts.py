@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
@@ -18,6 +17,7 @@ from bndl.execute.slots import Prepared, ThreadSlots
 from bndl.execute.watchdog import FaultTimer
 from bndl.logs import flush, get_logger
 from bndl.loop import ThreadLoop
+from bndl.threads import run_beside
 
 __all__ = ["EXIT_STUCK", "ThreadParts"]
 
@@ -122,7 +122,8 @@ class ThreadParts:
 
     def run_beside(self, call: Callable[[], None]) -> None:
         """Run a call from a peer beside the tasks."""
-        threading.Thread(target=call, name="bndl-call", daemon=True).start()
+        loop = self.watch_loop
+        run_beside(call, lambda delay, again: loop.post(loop.call_later, delay, again), "bndl-call")
 
 
 def _crash(error: BaseException) -> None:

@@ -224,7 +224,8 @@ def _end_in_time(lifeline: int, worker: Worker, fabric: ZenohFabric, timeout: fl
         # Tasks that are still running must not keep the process from ending.
         watchdog = threading.Timer(capped(timeout), os._exit, (1,))
         watchdog.daemon = True
-        watchdog.start()
+        with contextlib.suppress(RuntimeError):  # no room for a thread: who started this process kills it in time
+            watchdog.start()
         fabric.close()
         flush(timeout)
         leave(0)  # tasks may still run, and a thread that the interpreter ends in native code aborts the process

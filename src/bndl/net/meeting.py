@@ -123,7 +123,10 @@ class MeetingPoint:
                 sample = handler.recv()
             except zenoh.ZError:
                 return  # the session was closed
-            self._on_token(sample)
+            try:
+                self._on_token(sample)
+            except Exception:  # what comes after it has to be read all the same
+                logger.exception("the news of a node could not be handled")
 
     def _on_token(self, sample: zenoh.Sample) -> None:
         if sample.kind == zenoh.SampleKind.PUT:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 
 from bndl.logs import get_logger
 from bndl.net.endpoints import Endpoint
+from bndl.threads import try_start
 
 __all__ = ["Rejoiner"]
 
@@ -77,8 +78,7 @@ class Rejoiner:
                 del self._lost[next(iter(self._lost))]
             self._lost[name] = _Lost(addresses, time.monotonic(), self._timeout)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                self._thread = try_start(self._run, self._name)  # without one, the next loss tries again
             self._changed.notify()
 
     def found(self, name: str) -> None:

@@ -21,6 +21,7 @@ import zenoh
 from bndl.net.announced import Token
 from bndl.net.credentials import Credentials
 from bndl.net.diagnosis import LONGEST, Diagnosis, diagnose
+from bndl.threads import try_start
 
 __all__ = ["SeedWatch"]
 
@@ -70,8 +71,7 @@ class SeedWatch:
     def start(self) -> None:
         """Begin to watch, if there are seeds. Before the session is opened, which may take long."""
         if self._seeds:
-            self._thread = threading.Thread(target=self._run, name="bndl-seeds", daemon=True)
-            self._thread.start()
+            self._thread = try_start(self._run, "bndl-seeds")
 
     def bind(self, session: zenoh.Session) -> None:
         """Name the session of the node."""

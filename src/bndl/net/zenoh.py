@@ -224,8 +224,7 @@ class ZenohFabric:
             InvalidOption: if no node can have the name ``to``.
         """
         check_size(to, frame)
-        marks = self._inside.marks
-        mark = object()
+        marks, mark = self._inside.marks, object()
         marks[mark] = threading.get_ident()
         try:
             self._put(to, frame, bulk=bulk)
@@ -294,8 +293,8 @@ class ZenohFabric:
         self._declared.append(subscriber)
         args = (subscriber.handler, on_sample)
         reader = threading.Thread(target=_drain, args=args, name=f"bndl-{what}-{self._name}", daemon=True)
-        self._readers.append(reader)
         reader.start()
+        self._readers.append(reader)
 
     def _on_frame(self, sample: zenoh.Sample) -> None:
         rest, _, session = str(sample.key_expr).rpartition("/")
@@ -383,7 +382,10 @@ def _drain(handler: zenoh.Handler[zenoh.Sample], on_sample: Callable[[zenoh.Samp
             sample = handler.recv()
         except zenoh.ZError:
             return  # the session was closed
-        on_sample(sample)
+        try:
+            on_sample(sample)
+        except Exception:  # what comes after it has to be read all the same
+            logger.exception("a message of zenoh could not be handled")
 
 
 def _quality(*, bulk: bool) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import ContextVar, copy_context
 from typing import ParamSpec, TypeVar
+
+from bndl.threads import try_start
 
 __all__ = ["apart", "current_tag", "unseen"]
 
@@ -41,7 +42,8 @@ def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         except BaseException as error:  # noqa: BLE001 - where the thread ends; it goes to the caller
             future.set_exception(error)
 
-    threading.Thread(target=run, name="bndl-profiling", daemon=True).start()
+    if try_start(run, "bndl-profiling") is None:
+        return unseen(function, *args, **kwargs)
     while True:
         try:
             return future.result(_LONGEST_WAIT)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from bndl.profiling.profile import Function, Part, Place, add_calls, add_samples, hide_own
 from bndl.profiling.telling import Hearing
 from bndl.profiling.wire import AttemptNotes, CallRow, Heard, SampledStacks, StageHeap, TaskKey, Told, decode_notes
+from bndl.threads import try_start
 
 __all__ = ["Ledger", "Names"]
 
@@ -93,7 +94,8 @@ class Ledger:
         self._new_bytes += len(data)
         if self._new_bytes > MOST_BYTES and not self._is_adding:
             self._is_adding = True
-            threading.Thread(target=self._add_in_background, name="bndl-ledger", daemon=True).start()
+            if try_start(self._add_in_background, "bndl-ledger") is None:
+                self._is_adding = False  # the next note tries again
 
     def parts(self) -> list[Part]:
         """The figures so far."""

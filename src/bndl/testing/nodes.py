@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from bndl.driver.futures import Loops
 from bndl.errors import TaskInterrupted
 from bndl.execute.border import INSIDE
 from bndl.execute.slots import Prepared
@@ -17,7 +18,7 @@ from bndl.net.fabric import Fabric, Listener
 from bndl.net.memory import VirtualTime
 from bndl.net.messages import decode
 
-__all__ = ["NodeLoop", "TracedFabric", "VirtualParts", "VirtualSlots"]
+__all__ = ["NodeLoop", "OneLoop", "TracedFabric", "VirtualParts", "VirtualSlots"]
 
 T = TypeVar("T")
 
@@ -151,6 +152,14 @@ class VirtualSlots:
         self._execute(prepared)
         del self.running[prepared]
         self._begin()
+
+
+class OneLoop(Loops):
+    """The loops of a driver, which are one, and run the code of users, too."""
+
+    def beside(self, call: Callable[[], object]) -> None:
+        """Run it at once."""
+        call()
 
 
 class NoTimer:

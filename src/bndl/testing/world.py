@@ -15,7 +15,6 @@ from typing import Any
 from bndl import _version
 from bndl.config import Config
 from bndl.driver.driver import Driver
-from bndl.driver.futures import Loops
 from bndl.driver.jobs import Job
 from bndl.driver.preparing import prepare
 from bndl.driver.tasks import Task
@@ -30,7 +29,7 @@ from bndl.net.peers import own_versions
 from bndl.schedule import invariants
 from bndl.schedule.events import Event
 from bndl.schedule.instructions import Instruction
-from bndl.testing.nodes import NodeLoop, TracedFabric, VirtualParts
+from bndl.testing.nodes import NodeLoop, OneLoop, TracedFabric, VirtualParts
 from bndl.testing.runs import Growing, Run
 
 __all__ = ["SMALL", "Cluster", "Duration", "SimulatedWorker", "Stuck", "World"]
@@ -178,7 +177,7 @@ class World:
         self.driver_loop = NodeLoop(self.time)
         info = self.node_info(self.DRIVER, "driver")
         loop = self.driver_loop
-        loops = Loops(loop, loop, loop, loop, beside=lambda call: call())
+        loops = OneLoop(loop, loop, loop, loop)
         self.driver = Driver(self._fabric(self.DRIVER), info, loops, config, self.cluster)
         if checked:
             self._check_invariants()
