@@ -1,4 +1,4 @@
-"""What is known of an attempt of a task that ended."""
+"""The record of an attempt of a task that ended."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ class AttemptRecord:
 
     Attributes:
         number: counted from 1.
-        worker: the name of the worker that ran it.
-        outcome: ``succeeded``; ``failed``, it raised or its result did not fit; ``timed out``; ``lost`` with its
-            worker; ``inputs missing``, which are made again; ``abandoned``, as another attempt of its task was first.
-        cause: what went wrong, one line; empty if nothing did.
-        duration: seconds that it ran, 0.0 where the worker took that with it.
+        worker: the name of the worker that executed it.
+        outcome: ``succeeded``; ``failed``, because it raised or its result did not fit; ``timed out``; ``lost`` with
+            its worker; ``inputs missing``, after which bndl makes these again; ``abandoned``, because another attempt
+            of the task was first.
+        cause: the error in one line; empty if there was no error.
+        duration: seconds of execution; 0.0 if they were lost with the worker.
     """
 
     __slots__ = ("cause", "duration", "number", "outcome", "worker")

@@ -154,7 +154,7 @@ _SHORT = 0.01
 
 _count = partial(check_whole, least=0)
 _bytes = partial(check_whole, least=0, most=_MOST_BYTES)
-_path = partial(check_path, hint="or leave it out")
+_path = partial(check_path, hint="give the name of a file or folder, or leave it out")
 
 _CHECKS: Mapping[str, Callable[[str, Any], object]] = {
     "lease": partial(check_seconds, least=_SHORT, hint="seconds of silence after which a peer counts as lost"),

@@ -23,7 +23,7 @@ def ctx() -> Iterator[bndl.Context]:
 
 @pytest.mark.parametrize("items", [5, None, abs])
 def test_items_that_are_none(ctx: bndl.Context, items: Any) -> None:
-    with pytest.raises(InvalidOption, match=r"items to iterate over.*ctx\.map\("):
+    with pytest.raises(InvalidOption, match=r"items must be iterable, got .*ctx\.map\("):
         ctx.map(abs, items)
 
 

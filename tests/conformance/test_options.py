@@ -68,7 +68,7 @@ def test_items_that_raise_amid_several_iterables(ctx: bndl.Context) -> None:
 
 @pytest.mark.parametrize("iterables", [(), (3,), ([1], None), ([1], 3, [2])])
 def test_iterables_that_are_none(ctx: bndl.Context, iterables: Any) -> None:
-    with pytest.raises(InvalidOption, match="items to iterate over"):
+    with pytest.raises(InvalidOption, match="items must be iterable, got" if iterables else "got no items"):
         ctx.map(operator.add, *iterables)
 
 

@@ -108,12 +108,14 @@ def test_the_other_options_of_the_document(ctx: bndl.Context, capsys: pytest.Cap
     with pytest.raises(bndl.errors.NotProfiling, match="on already"):
         ctx.cpu_profiling.start()
     wrong_number: Any = 5
-    with pytest.raises(bndl.errors.InvalidOption, match="timeout cannot be -5; give seconds"):
+    with pytest.raises(bndl.errors.InvalidOption, match="timeout must be more than 0, got -5: seconds"):
         ctx.cpu_profiling.get_stats(timeout=-5)
     for ask in (ctx.memory_profiling.stages, ctx.memory_profiling.growth):
-        with pytest.raises(bndl.errors.InvalidOption, match="job cannot be 5; give a job or its name"):
+        with pytest.raises(bndl.errors.InvalidOption, match="job must be a job or its name, got 5"):
             ask(wrong_number)
-    with pytest.raises(bndl.errors.InvalidOption, match="include cannot be 5"):
+    with pytest.raises(
+        bndl.errors.InvalidOption, match="include must be the name of a module or package, or several, got 5"
+    ):
         ctx.memory_profiling.growth(include=wrong_number)
     ctx.cpu_profiling.stop()
     ctx.cpu_profiling.stop()

@@ -74,13 +74,13 @@ def test_a_script_that_fails_has_a_report_as_well(tmp_path: Path) -> None:
     [
         (("-o", "report.txt"), "'report.txt' is no kind of report; let it end in one of .html, .speedscope.json"),
         (("-o", "nowhere/report.html"), "cannot write to 'nowhere/report.html' (No such file or directory)"),
-        (("--mode", "magic"), "--mode cannot be 'magic'; choose one of tracing, sampling."),
-        (("--clock", "sun"), "--clock cannot be 'sun'; choose one of cpu, wall."),
+        (("--mode", "magic"), "--mode must be one of tracing, sampling, got 'magic'."),
+        (("--clock", "sun"), "--clock must be one of cpu, wall, got 'sun'."),
         (("--mode", "sampling", "--clock", "wall"), "--clock cannot be 'wall' with sampling, which has the CPU clock"),
         (("--mode", "tracing", "--interval", "0.01"), "--interval has no meaning with tracing; sample"),
         (("--mode", "tracing", "--native"), "--native has no meaning with tracing; sample, or leave it out."),
-        (("--interval", "0"), "--interval cannot be 0.0; give seconds between two samples, more than 0."),
-        (("--interval", "0.0001"), "--interval cannot be 0.0001; give 0.0005 seconds or more."),
+        (("--interval", "0"), "--interval must be more than 0, got 0.0: seconds between two samples."),
+        (("--interval", "0.0001"), "--interval must be at least 0.0005, got 0.0001: seconds between two samples."),
     ],
 )
 def test_bad_input_is_refused_before_anything_runs(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:

@@ -100,7 +100,7 @@ def _read(folder: Path) -> list[bytes]:
             os.close(opened)
     if outsiders:
         typer.echo(
-            f"{folder}: what is in it {outsiders}, who can sign for the cluster then: chown it, chmod go-w it", err=True
+            f"{folder}: its content {outsiders}, who can sign for the cluster then: chown it, chmod go-w it", err=True
         )
     return found
 

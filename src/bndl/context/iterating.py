@@ -1,4 +1,4 @@
-"""What users iterate over while work goes on. Letting go of it stops the work, whether or not it was begun."""
+"""The iterator over the results of work under way. Dropping it stops the work, whether or not it has begun."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ R = TypeVar("R")
 
 
 class Iteration(Iterator[R], Generic[R]):
-    """An iterator over what an execution brings. Threads may share it: each result goes to one of them.
+    """An iterator over the results of an execution. Threads may share it: each result goes to one of them.
 
-    A generator would do, if it were always begun, and taken from by one thread: what is to happen at its end does not
-    if it is closed, or collected as garbage, before that.
+    A generator is not enough: only one thread at a time may take from it, and its ``finally`` does not run if it is
+    closed or collected before its first result is taken.
 
     Args:
-        execution: is stopped and let go of at the end, however that comes.
-        results: what it brings.
-        reason: why it is stopped if that is before its own end.
-        bars: show how far it is, if they are wanted.
+        execution: is stopped at the end of the iteration, whatever ends it.
+        results: the results.
+        reason: the reason of the cancellation if the iteration ends before the execution.
+        bars: show the progress; None for no bars.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Iteration(Iterator[R], Generic[R]):
     def __next__(self) -> R:
         if self._taker == threading.get_ident():
             text = (
-                "the next result was asked for by code that this iterator calls itself, such as the generator of its "
-                "items. Take the results outside of it; the iterator goes on."
+                "code that this iterator calls itself, such as the generator of its items, asked for its next result. "
+                "Take the results outside of that code; the iterator goes on."
             )
             raise UserError(text)
         with self._turn:

@@ -183,7 +183,8 @@ def _iterate(items: Iterable[Any]) -> Iterator[Any]:
         return iter(items)
     except Exception as error:  # the user's __iter__, or there is none
         text = (
-            f"ctx.map needs items to iterate over, got {safe_repr(items)} ({safe_str(error)}): ctx.map(abs, [-1, 2])."
+            f"items must be iterable, got {safe_repr(items)} ({safe_str(error)}): "
+            "call ctx.map(function, items), as in ctx.map(abs, [-1, 2])."
         )
         raise InvalidOption(text) from error
 
@@ -195,7 +196,7 @@ def zip_items(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]
         InvalidOption: there is no iterable, or one cannot be iterated over.
     """
     if not iterables:
-        raise InvalidOption("ctx.map needs items to iterate over: ctx.map(abs, [-1, 2]).")
+        raise InvalidOption("ctx.map got no items: call ctx.map(function, items), as in ctx.map(abs, [-1, 2]).")
     return zip(*map(_iterate, iterables), strict=False)
 
 

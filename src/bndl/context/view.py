@@ -42,7 +42,7 @@ class View:
         self._options = make_options("ctx.options", TaskOptions, own, ("name", "resources"))
 
     def options(self, **options: Unpack[ViewOptions]) -> View:
-        """The same with some options changed; those that are not given stay as they are.
+        """Return a view with these options; the others stay as they are in this view.
 
         Raises:
             InvalidOption: a value makes no sense.

@@ -220,7 +220,8 @@ class Job(metaclass=Listed):
         for each in before:
             if not any(each is stage for stage in self.stages):
                 text = (
-                    f"stage {name!r} is to be after {safe_repr(each)}, not in job {self.name!r}; give an earlier one."
+                    f"after must be stages of job {self.name!r}, got {safe_repr(each)} for stage {name!r}: "
+                    "give stages that this job made earlier."
                 )
                 raise InvalidJob(text)
         return before
@@ -259,8 +260,11 @@ class Job(metaclass=Listed):
         try:
             return iter(values)
         except Exception as error:
-            got = f"{safe_repr(values)} ({safe_str(error)})"
-            raise InvalidJob(f"stage {name!r} needs {kind} to iterate over, got {got} as {option}.") from error
+            text = (
+                f"{option} must be iterable, got {safe_repr(values)} for stage {name!r} ({safe_str(error)}): "
+                f"give {kind}, in a list for example."
+            )
+            raise InvalidJob(text) from error
 
     def __repr__(self) -> str:
         return f"<Job: {printable_line(self.name)}, {len(self.stages)} stages>"

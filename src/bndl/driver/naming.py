@@ -33,7 +33,7 @@ def check_reason(reason: object) -> str:
         InvalidOption: it is no text.
     """
     if not is_a(reason, str):
-        text = f"reason must be a string, got {safe_repr(reason)}; say why it is cancelled, or leave it out."
+        text = f"reason must be a string, got {safe_repr(reason)}: say why you cancel it, or leave it out."
         raise InvalidOption(text)
     return cut(plain(str.__str__(reason)).strip(), _LONGEST_REASON) or CANCELLED
 

@@ -49,21 +49,21 @@ _ATTEMPTS = "1 runs each task once, 2 tries it once more"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """What is done about a task that does not succeed.
+    """The rule by which a task is tried again.
 
     There are two budgets: ``attempts`` for errors of the task, ``losses`` for workers that are lost while they execute
-    it. The second attempt waits ``backoff`` seconds, and each further one ``factor`` times as long as the one before;
-    each wait is varied by up to ``jitter`` of itself, so that tasks that failed together do not come back together. No
+    it. The second attempt waits ``backoff`` seconds, and each further one ``factor`` times as long as the one before.
+    ``jitter`` varies each wait by up to that part of it, so that tasks that failed together do not start together. No
     wait is longer than a day.
 
     Attributes:
-        attempts: how often a task may be tried; at most 10,000 times.
-        on: the exceptions after which it is tried again; after others it has failed. One class, or several.
+        attempts: the largest number of attempts, from 1 to 10,000.
+        on: the exceptions after which the task is tried again; after any other it fails. One class, or several.
         backoff: seconds, at most a day.
         factor: from 1 to 1,000.
         jitter: from 0 to 1.
-        elsewhere: whether workers where it failed are only used again if no other one will have it.
-        losses: how many workers it may lose before it has failed.
+        elsewhere: whether other workers are preferred to those where the task failed.
+        losses: the number of lost workers with which the task fails.
 
     Raises:
         InvalidOption: a value makes no sense.

@@ -216,7 +216,7 @@ def _list_order(job: Job, stage: Stage) -> Mapping[int, tuple[range, ...]]:
         for other in task.predecessors:
             if other.stage is None or other.stage not in job.stages:
                 text = (
-                    f"{task.name} of job {job.name!r} is to be after {other.name}, which is not in that job. Put it "
+                    f"{task.name} of job {job.name!r} waits for {other.name}, which is not in that job. Put that task "
                     "into a stage of the job, or leave it out."
                 )
                 raise InvalidJob(text)

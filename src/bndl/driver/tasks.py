@@ -172,7 +172,7 @@ class Task(metaclass=Listed):
         """
         for other in others:
             if not is_a(other, Task):
-                text = f"{self.name} is to be after {safe_repr(other)}, which is no task; give tasks of the same job."
+                text = f"after() takes tasks, got {safe_repr(other)} for {self.name}: give tasks of the same job."
                 raise InvalidJob(text)
         if self._run is not None:
             text = f"{self.name} is being executed or was, so it cannot wait for more; make a new job."

@@ -110,8 +110,8 @@ def refuse_in_tasks(what: str) -> None:
         return
     where = f"task {describe(prepared).name}" if prepared is not None else f"the process of worker {_workers[0]}"
     text = (
-        f"{what} was used in {where}, where no context is to be had: tasks cannot start work yet. Return what is to be "
-        "done next, and start it in the program that has the context."
+        f"{what} was used in {where}, but tasks cannot start work yet. Return what the next call needs, and start that "
+        "call in the program that has the context."
     )
     raise UserError(text)
 

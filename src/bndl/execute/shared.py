@@ -49,8 +49,8 @@ _homes: WeakValueDictionary[_Key, Broadcast[Any] | Accumulator[Any]] = WeakValue
 class Broadcast(Pinned, Generic[T]):
     """A value that tasks read. Made by ``Context.broadcast``; refer to it in functions, items and arguments.
 
-    On a worker all tasks see the same object, so they should not change it. It is released when nothing on the driver
-    refers to it any more, neither the program nor work that is under way.
+    On a worker all tasks see the same object, so they must not change it. bndl releases it when neither the program nor
+    work under way refers to it any more.
     """
 
     def __init__(self, driver: str, number: int, value: T = _UNSET, release: Callable[[], None] | None = None) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from bndl.checks import MOST_SECONDS, check_number, check_path, check_whole, is_a
+from bndl.checks import MOST_SECONDS, check_number, check_path, check_whole, complain, is_a
 from bndl.errors import InvalidOption
-from bndl.reprs import safe_repr
 
 __all__ = [
     "check_choice",
@@ -57,7 +56,7 @@ def check_how(
         interval = _INTERVAL
     interval = check_positive(f"{prefix}interval", interval, "seconds between two samples")
     if interval < _SHORTEST_INTERVAL:
-        raise InvalidOption(f"{prefix}interval cannot be {interval!r}; give {_SHORTEST_INTERVAL} seconds or more.")
+        raise complain(f"{prefix}interval", f"at least {_SHORTEST_INTERVAL}", interval, "seconds between two samples")
     return mode, clock, interval
 
 
@@ -65,7 +64,7 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
     """Return one of several words, or raise ``InvalidOption``."""
     known = list(choices)
     if not is_a(value, str) or str.__str__(value) not in known:
-        raise InvalidOption(f"{name} cannot be {safe_repr(value)}; choose one of {', '.join(known)}.")
+        raise complain(name, f"one of {', '.join(known)}", value)
     return str.__str__(value)
 
 
@@ -77,7 +76,7 @@ def check_positive(name: str, value: object, unit: str) -> float:
         number = -1.0
     if not 0 < number <= MOST_SECONDS:
         bound = f"at most {MOST_SECONDS:,.0f}" if number > 0 else "more than 0"
-        raise InvalidOption(f"{name} cannot be {safe_repr(value)}; give {unit}, {bound}.")
+        raise complain(name, bound, value, unit)
     return number
 
 
@@ -86,8 +85,7 @@ def check_count(name: str, value: object) -> int | None:
     try:
         return None if value is None else check_whole(name, value, least=0)
     except InvalidOption:
-        text = f"{name} cannot be {safe_repr(value)}; give a whole number, 0 or more, or None for all."
-        raise InvalidOption(text) from None
+        raise complain(name, "a whole number, 0 or more, or None", value, "None shows all") from None
 
 
 def check_modules(name: str, value: object) -> None:
@@ -96,13 +94,13 @@ def check_modules(name: str, value: object) -> None:
         return
     values: Any = value
     if not is_a(value, (list, tuple, set, frozenset)) or not all(is_a(each, str) for each in values):
-        raise InvalidOption(f"{name} cannot be {safe_repr(value)}; give the name of a module or package, or several.")
+        raise complain(name, "the name of a module or package, or several", value, "such as 'json' or ['json', 'csv']")
 
 
 def check_named(name: str, value: object, kind: type) -> None:
     """Raise ``InvalidOption`` if a value is neither a name nor of a kind that has one."""
     if not is_a(value, (str, kind)):
-        raise InvalidOption(f"{name} cannot be {safe_repr(value)}; give a {name} or its name.")
+        raise complain(name, f"a {name} or its name", value, "leave it out for all")
 
 
 def check_file(file: object) -> None:
@@ -114,7 +112,7 @@ def check_file(file: object) -> None:
     except Exception:  # noqa: BLE001 - of the value's own
         write = None
     if not callable(write):
-        raise InvalidOption(f"file cannot be {safe_repr(file)}; give a file that is open for writing text.")
+        raise complain("file", "a file that is open for writing text", file, "leave it out for standard output")
 
 
 def check_target(path: object) -> str:

@@ -229,7 +229,7 @@ class CpuProfiling:
         """
         for name, stats in (("before", before), ("after", after)):
             if not is_a(stats, CpuStats):
-                text = f"{name} cannot be {safe_repr(stats)}; give a profile, such as get_stats returns."
+                text = f"{name} must be a profile, got {safe_repr(stats)}: give the result of get_stats()."
                 raise InvalidOption(text)
         return CpuDiff(before, after, relative=check_flag("relative", relative))
 

@@ -166,7 +166,7 @@ class MemoryProfiling:
         check_modules("include", include)
         check_modules("exclude", exclude)
         if compare_to is not None and not is_a(compare_to, tracemalloc.Snapshot):
-            text = f"compare_to cannot be {safe_repr(compare_to)}; give a snapshot, such as take_snapshot returns."
+            text = f"compare_to must be a snapshot, got {safe_repr(compare_to)}: give the result of take_snapshot()."
             raise InvalidOption(text)
         layout = TopLayout(group_by, limit, include, exclude, strip_dirs)
         snapshot = self.take_snapshot()

@@ -357,7 +357,7 @@ def _check_index(task: object) -> int:
     try:
         return check_whole("task", task, least=0)
     except InvalidOption:
-        raise InvalidOption(f"task cannot be {safe_repr(task)}; give a task or its index.") from None
+        raise InvalidOption(f"task must be a task or its index, got {safe_repr(task)}: leave it out for all.") from None
 
 
 def _test_stage(stage: Stage | str) -> Callable[[Part], bool]:
