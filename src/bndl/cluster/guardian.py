@@ -1,12 +1,12 @@
 """Ends what a killed driver leaves behind: the processes that tasks on its workers started.
 
 A driver that is killed says and does no more. The kernel ends its workers with it, but not what their tasks started. So
-a process of its own, in a session of its own, knows the process groups of the workers, and waits for the end of a pipe
-that only the driver holds.
+a process of its own, in a session of its own, knows the process groups of the workers and the owner that is named in
+their environment (``cluster.guard``), and waits for the end of a pipe that only the driver holds.
 
 ::
 
-    Supervisor -> Guardian.watch(group), .forget(group) --pipe--> cluster.guard: on the end, kills what is left
+    Supervisor -> Guardian(owner).watch(group), .forget(group) --pipe--> cluster.guard: on the end, kills what is left
 """
 
 from __future__ import annotations
@@ -25,9 +25,14 @@ _PROGRAM = Path(__file__).with_name("guard.py")
 
 
 class Guardian:
-    """Knows process groups that must not outlive this process. Not thread-safe."""
+    """Knows what must not outlive this process: process groups, and all processes of an owner. Not thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        owner: the name that the environment of the processes has.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: FileIO | None = None
 
@@ -44,6 +49,7 @@ class Guardian:
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,
                 )
+            self._tell(f"={self._owner}\n")
 
     def watch(self, group: int) -> None:
         """A process group is there."""

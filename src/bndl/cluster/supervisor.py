@@ -7,7 +7,9 @@ process can be tied to the thread that started it, and ours are (see ``execute.p
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import secrets
 import selectors
 import sys
 import threading
@@ -18,6 +20,7 @@ from typing import IO, Protocol
 
 import msgspec
 
+from bndl.cluster.guard import kill_owned, with_owner
 from bndl.cluster.guardian import Guardian
 from bndl.cluster.threads import limit_threads, share_of_cores
 from bndl.cluster.worker_process import WorkerProcess
@@ -45,6 +48,8 @@ _LAST_BACKOFF = 2.0
 #: How many processes in a row are replaced after the first backoff: a task that ends its workers uses up that many.
 _QUICK = 4
 _MOST_CERTIFICATES = 100
+#: Seconds for which processes are looked for that tasks of an ended worker started.
+_SEARCH = 1.0
 
 
 class ProcessListener(Protocol):
@@ -100,7 +105,10 @@ class Supervisor:
         self._certificates: dict[str, DeathCertificate] = {}
         #: Workers to be ended, with the reason.
         self._condemned: dict[str, str] = {}
-        self._guardian = Guardian()
+        #: The name of this in the environment of its workers, and the numbers of their processes in it.
+        self._owner = secrets.token_hex(8)
+        self._numbers = itertools.count()
+        self._guardian = Guardian(self._owner)
         self._thread = threading.Thread(target=self._run, name="bndl-supervisor", daemon=True)
 
     def start(self) -> None:
@@ -237,7 +245,9 @@ class Supervisor:
 
     def _start(self, place: _Place) -> None:
         try:
-            process = WorkerProcess(msgspec.structs.replace(self._settings, index=place.index), self._environment)
+            owner = f"{self._owner}.{next(self._numbers)}"
+            settings = msgspec.structs.replace(self._settings, index=place.index)
+            process = WorkerProcess(settings, with_owner(self._environment, owner), owner)
         except OSError as error:  # the machine has no room for another one
             self._count_end(place, short=True, joined=False)
             if self._gave_up(place):
@@ -298,6 +308,7 @@ class Supervisor:
             place.process = None
             self._changed.notify_all()
         process.kill_group()  # what its tasks may have started
+        kill_owned(process.owner, _SEARCH)  # and what left that group
         self._guardian.forget(process.pid)
         self._close(process)
         if self._draining.is_set():  # that is what it was told to do
@@ -340,6 +351,7 @@ class Supervisor:
             process.kill_group()
             self._guardian.forget(process.pid)
         self._await_ends(processes)  # one that does not even heed SIGKILL is stuck in the kernel
+        kill_owned(self._owner, _SEARCH)
         for place in self._places:
             if place.process is not None:
                 self._read(place)

@@ -47,15 +47,18 @@ class WorkerProcess:
     Args:
         settings: for the worker; what depends on the process is filled in.
         environment: its variables.
+        owner: the name in them by which processes of its tasks can be found (``cluster.guard``).
 
     Attributes:
+        owner: as given.
         started: when, on the monotonic clock.
         pid: its number.
         stderr: what it writes, not blocking.
         end_fd: a file that can be read from when it has ended; None where there is no such thing.
     """
 
-    def __init__(self, settings: WorkerSettings, environment: Mapping[str, str]) -> None:
+    def __init__(self, settings: WorkerSettings, environment: Mapping[str, str], owner: str) -> None:
+        self.owner = owner
         self._box = BlackBoxReader(settings.concurrency)
         self._lines: deque[str] = deque(maxlen=_REMEMBERED_LINES)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
