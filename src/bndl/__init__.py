@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bndl.context.context import Context
     from bndl.context.default import ctx
     from bndl.context.iterating import Iteration
+    from bndl.context.view import View
     from bndl.driver.history import Transition
     from bndl.driver.jobs import Job, Stage
     from bndl.driver.options import Options, Retry
@@ -60,6 +61,7 @@ __all__ = [
     "Task",
     "TaskState",
     "Transition",
+    "View",
     "__version__",
     "check_cancelled",
     "connect",
@@ -93,6 +95,7 @@ _HOMES = {
     "Task": "bndl.driver.tasks",
     "TaskState": "bndl.schedule.transitions:State",
     "Transition": "bndl.driver.history",
+    "View": "bndl.context.view",
     "__version__": "bndl._version",
     "check_cancelled": "bndl.execute.current",
     "connect": "bndl.context.connect",

@@ -9,8 +9,8 @@ from bndl.printable import printable_line
 
 __all__ = ["render"]
 
-#: Frames of this package say nothing to users.
-_BNDL = f"{Path(__file__).parent}/"
+#: Frames of this package, and of the futures that it gives out, say nothing to users.
+_NOT_USERS = (f"{Path(__file__).parent}/", f"{Path(traceback.__file__).parent / 'concurrent'}/")
 
 
 def render(error: BaseException) -> list[str]:
@@ -22,6 +22,6 @@ def render(error: BaseException) -> list[str]:
     cause = error.__cause__
     remote: str = getattr(cause.__cause__, "text", "") if cause is not None else ""
     lines = remote.rstrip().splitlines()
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_BNDL)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_USERS)]
     lines += ["", *"".join(traceback.format_list(frames[-1:])).rstrip().splitlines()]
     return [*map(printable_line, lines), f"{type(error).__module__}.{type(error).__qualname__}: {error}"]

@@ -55,8 +55,8 @@ class Source(Protocol):
 
     is_over: bool
 
-    def render(self, width: int) -> list[str]:
-        """The lines as they are now, of at most ``width`` columns."""
+    def render(self, width: int, most: int) -> list[str]:
+        """The lines as they are now: at most so many, of at most ``width`` columns."""
 
 
 class Screen:
@@ -156,7 +156,7 @@ class Screen:
             return ""
         sources = self._list_sources()
         most = max(min(_MOST, height - _LEFT), 0)
-        lines = [line for each in sources[:most] for line in each.render(width - 1)][:most]
+        lines = [line for each in sources[:most] for line in each.render(width - 1, most)][:most]
         more = len(sources) - most
         if not lines:
             return ""

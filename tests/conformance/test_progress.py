@@ -252,4 +252,9 @@ for result in ctx.map(lambda x: time.sleep(0.05) or x, range(20)):
     shown = run(kernel, "job = bndl.Job(); job.stage(abs, [-1]); ctx.run(job); job.report()")
     (report,) = [content for kind, content in shown if kind == "execute_result"]  # there may have been bars, too
     assert "<table>" in report["data"]["text/html"]
+    assert [kind for kind, _ in run(kernel, "job.report()")] == ["execute_result"]
+    shown = run(kernel, "def fail():\n    raise ValueError('no')\nctx.submit(fail).result()")
+    (traceback,) = [content["traceback"] for kind, content in shown if kind == "error"]
+    assert any(line.endswith("ctx.submit(fail).result()") for line in traceback)
+    assert not any("concurrent" in line for line in traceback)
     assert run(kernel, "ctx.stop()") == []

@@ -150,6 +150,10 @@ def test_types_that_users_meet_are_exported_and_documented() -> None:
     assert {"Options", "Report", "Explanation", "Broadcast", "Accumulator", "TaskState", "Outcome"} <= set(types)
 
 
+def test_what_options_return_is_exported() -> None:
+    assert Context.options.__annotations__["return"] == bndl.View.__name__
+
+
 def test_what_map_returns_has_close_in_its_type() -> None:
     for method in (Context.map, Context.execute):
         assert str(method.__annotations__["return"]).startswith("Iteration[")

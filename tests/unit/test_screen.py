@@ -27,8 +27,8 @@ class Lines:
         self.lines = list(lines)
         self.is_over = False
 
-    def render(self, width: int) -> list[str]:
-        return [line[:width] for line in self.lines]
+    def render(self, width: int, most: int) -> list[str]:
+        return [line[:width] for line in self.lines[:most]]
 
 
 class Terminal:

@@ -8,18 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
-from datetime import timedelta
 from html import escape
 from operator import length_hint
 from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
-from rich.table import Column
-from rich.text import Text
+from rich.progress import Task
 
+from bndl.context.figures import Figures, describe_count, describe_pace
 from bndl.driver.execution import Execution
-from bndl.printable import printable_line
 from bndl.screen import INTERVAL, Screen, find_screen
 
 __all__ = ["Bars", "Watch", "count_items", "is_wanted", "watch_execution"]
@@ -55,63 +52,10 @@ class Bars(Protocol):
         """There is nothing more to show."""
 
 
-class _Figures:
-    """How far an execution is.
-
-    Args:
-        update: sets how far it is.
-    """
-
-    def __init__(self, update: Callable[[_Figures], None]) -> None:
-        self._update = update
-        self.progress = Progress(
-            SpinnerColumn(),
-            # Nothing in a user's name is markup.
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            _Pace(),
-            TextColumn("{task.fields[note]}", markup=False),
-            auto_refresh=False,
-        )
-        self._tasks: dict[str, Any] = {}
-
-    def set(self, name: str, done: int, total: int | None, note: str = "") -> None:
-        """How far a stage is."""
-        if name not in self._tasks:
-            self._tasks[name] = self.progress.add_task(printable_line(name), total=total, note=note)
-        self.progress.update(self._tasks[name], completed=done, total=total, note=note)
-
-    def read(self) -> list[Task]:
-        """The stages as they are now."""
-        self._update(self)
-        return self.progress.tasks
-
-
-def _describe(task: Task) -> str:
-    """How quickly it goes, and how long it still takes, if that can be told."""
-    parts = [str(timedelta(seconds=int(task.elapsed or 0)))]
-    if task.speed:
-        parts.append(f"{task.speed:,.0f}/s" if task.speed >= 10 else f"{task.speed:.2g}/s")  # noqa: PLR2004 - two digits
-    if not task.finished and task.time_remaining is not None:
-        parts.append(f"{timedelta(seconds=int(task.time_remaining))} left")
-    if task.fields["note"]:
-        parts.append(task.fields["note"])
-    return ", ".join(parts)
-
-
-class _Pace(ProgressColumn):
-    """The time that has passed, how many are done in a second, and the time that is left."""
-
-    def render(self, task: Task) -> Text:
-        """What is shown of a stage, without the note."""
-        return Text(_describe(task).removesuffix(task.fields["note"]).removesuffix(", "), style="progress.elapsed")
-
-
 class _TerminalBars:
     """Bars on a terminal."""
 
-    def __init__(self, screen: Screen, figures: _Figures) -> None:
+    def __init__(self, screen: Screen, figures: Figures) -> None:
         self.is_over = False
         self._screen = screen
         self._is_begun = False
@@ -127,13 +71,13 @@ class _TerminalBars:
             self._screen.add(self)
         return self._screen.waiting()
 
-    def render(self, width: int) -> list[str]:
+    def render(self, width: int, most: int) -> list[str]:
         """The bars as lines."""
-        if not self._figures.read():
+        if (bars := self._figures.lay_out(width, most)) is None:
             return []
         self._text.seek(0)
         self._text.truncate()
-        self._console.print(self._figures.progress.get_renderable(), width=width, crop=True)
+        self._console.print(bars, width=width, crop=True)
         return self._text.getvalue().splitlines()
 
     def close(self) -> None:
@@ -144,7 +88,7 @@ class _TerminalBars:
 class _NotebookBars:
     """Bars in a notebook's cell."""
 
-    def __init__(self, display: Callable[..., Any], figures: _Figures) -> None:
+    def __init__(self, display: Callable[..., Any], figures: Figures) -> None:
         self.is_over = False
         self._display = display
         self._figures = figures
@@ -169,7 +113,7 @@ class _NotebookBars:
         html = "".join(
             f"<div><code>{escape(task.description)}</code> "
             f"<progress max='{task.total or 1:g}'{f' value={task.completed:g}' if task.total else ''}></progress> "
-            f"{escape(_count(task))}, {escape(_describe(task))}</div>"
+            f"{escape(describe_count(task))}, {escape(describe_pace(task))}</div>"
             for task in tasks
         )
         data = {"text/html": html, "text/plain": "\n".join(map(_to_line, tasks))}
@@ -189,7 +133,7 @@ class _NotebookBars:
 class _Lines:
     """Lines of text, now and then."""
 
-    def __init__(self, figures: _Figures) -> None:
+    def __init__(self, figures: Figures) -> None:
         self.is_over = False
         self._figures = figures
         self._shown = time.monotonic()
@@ -216,12 +160,8 @@ class _Lines:
             self._show()
 
 
-def _count(task: Task) -> str:
-    return f"{task.completed:,.0f} of {task.total:,.0f}" if task.total is not None else f"{task.completed:,.0f}"
-
-
 def _to_line(task: Task) -> str:
-    return f"{task.description}: {_count(task)}, {_describe(task)}"
+    return f"{task.description}: {describe_count(task)}, {describe_pace(task)}"
 
 
 def _find_notebook() -> Callable[..., Any] | None:
@@ -234,8 +174,8 @@ def _find_notebook() -> Callable[..., Any] | None:
     return display
 
 
-def _make_bars(update: Callable[[_Figures], None]) -> Bars:
-    figures = _Figures(update)
+def _make_bars(update: Callable[[Figures], None]) -> Bars:
+    figures = Figures(update)
     if (display := _find_notebook()) is not None:
         return _NotebookBars(display, figures)
     if (screen := find_screen()) is not None:
@@ -246,7 +186,7 @@ def _make_bars(update: Callable[[_Figures], None]) -> Bars:
 def watch_execution(execution: Execution) -> Bars:
     """Bars for each stage of a job that began."""
 
-    def update(figures: _Figures) -> None:
+    def update(figures: Figures) -> None:
         for stage in execution.report().stages:
             if stage.attempts:
                 notes = [f"{count} {what}" for what, count in (("failed", stage.failed), ("lost", stage.lost)) if count]

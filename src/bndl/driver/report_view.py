@@ -110,7 +110,8 @@ def _list(report: JobReport, width: int) -> list[RenderableType]:
 
 def to_text(report: RenderableType) -> str:
     """What rich shows of something, as plain text as wide as the terminal."""
-    console = Console(file=io.StringIO(), width=terminal_width(), record=True)
+    # In a notebook rich would show it in the cell at once.
+    console = Console(file=io.StringIO(), width=terminal_width(), record=True, force_jupyter=False)
     console.print(report)
     return "\n".join(line.rstrip() for line in console.export_text().rstrip().split("\n"))
 
