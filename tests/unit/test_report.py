@@ -41,6 +41,16 @@ def test_a_table_stays_one_from_80_columns_up(width: int, monkeypatch: pytest.Mo
     assert [line for line in lines if all(figure in line for figure in FIGURES)] != [] or not is_table
 
 
+@pytest.mark.parametrize("width", range(20, 131))
+def test_no_figure_is_cut_in_any_width(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    big = replace(STAGE, wall_seconds=4321.0, fetched_bytes=999 << 20, result_bytes=999 << 20)
+    lines = str(replace(make_report(), stages=(big, replace(big, failed=123_456)))).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert sum(line.count("999.0 MiB") for line in lines) == 4
+    assert {line[-1] for line in lines if line.startswith("\u2502")} <= {"\u2502"}
+
+
 def test_a_prompt_shows_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     sys.displayhook(make_report())

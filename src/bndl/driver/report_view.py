@@ -86,8 +86,10 @@ def _make_table(report: JobReport, **look: Any) -> Table:
     look = {"title_justify": "left", "title_style": "bold", "header_style": "", **look}
     table = Table(title=Text(_title(report)), **look)
     table.add_column("stage", overflow="fold", min_width=_NARROWEST_NAME)
-    for heading in _COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading, cell in _COLUMNS.items():
+        # Said, because rich takes a figure and its unit for words, between which a line may break.
+        widest = max(map(len, [heading, *map(cell, report.stages)]))
+        table.add_column(heading, justify="right", no_wrap=True, min_width=widest)
     for stage in report.stages:
         table.add_row(Text(printable_line(stage.name)), *(cell(stage) for cell in _COLUMNS.values()))
     return table
