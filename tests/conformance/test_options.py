@@ -75,6 +75,20 @@ def test_iterables_that_are_none(ctx: bndl.Context, iterables: Any) -> None:
 # Options of a context
 
 
+@pytest.mark.parametrize("outer", [{"attempts": 3}, {"retry": bndl.Retry(attempts=3)}])
+@pytest.mark.parametrize("none", ["attempts", "retry", "timeout"])
+def test_none_leaves_what_is_around(ctx: bndl.Context, outer: Any, none: str) -> None:
+    leave: Any = {none: None}
+    patient = ctx.options(**outer, name="patient")
+    assert list(patient.map(flaky, [1], **leave)) == [1]
+    same = patient.options(**leave, name=None)
+    assert same.submit(flaky, 1).result(TIMEOUT) == 1
+    assert list(same.map(lambda _: bndl.current_task().name, [1])) == ["patient[0]"]
+    job = bndl.Job("patient")
+    job.stage(tasks=[bndl.Task(flaky, 1).options(**outer).options(**leave)])
+    assert [task.result for task in ctx.execute(job)] == [1]
+
+
 def test_calls_and_maps_have_the_options_of_the_view(ctx: bndl.Context) -> None:
     patient = ctx.options(attempts=3, name="patient")
     assert patient.submit(flaky, 1).result(TIMEOUT) == 1

@@ -47,8 +47,8 @@ class View:
         Raises:
             InvalidOption: a value makes no sense.
         """
-        name = {} if self._name is None else {"name": self._name}
-        return View(self._check_ready, self._work, {**name, **merge_options(self._given, options)})  # type: ignore[typeddict-item]
+        given: dict[str, Any] = self._given if self._name is None else {**self._given, "name": self._name}
+        return View(self._check_ready, self._work, merge_options(given, options))  # type: ignore[typeddict-item]
 
     def map(
         self,

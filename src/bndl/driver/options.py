@@ -236,9 +236,14 @@ def _effective_retry(levels: Sequence[Options]) -> Retry:
 
 
 def merge_options(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as keywords, with some in the place of others: ``attempts`` and ``retry`` stand for each other."""
-    taken = {"attempts", "retry", *inner} if {"attempts", "retry"} & inner.keys() else set(inner)
-    return {**{name: value for name, value in outer.items() if name not in taken}, **inner}
+    """Options as keywords, with some in the place of others: ``attempts`` and ``retry`` stand for each other.
+
+    None leaves what is outside as it is, as everywhere.
+    """
+    given = {name: value for name, value in inner.items() if value is not None or name not in outer}
+    says_how_often = any(given.get(name) is not None for name in ("attempts", "retry"))
+    taken = {"attempts", "retry", *given} if says_how_often else set(given)
+    return {**{name: value for name, value in outer.items() if name not in taken}, **given}
 
 
 def make_options(what: str, known: type[TaskOptions], given: Mapping[str, Any], more: tuple[str, ...] = ()) -> Options:
