@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -183,3 +184,22 @@ def test_a_job_that_is_cancelled_before_it_begins_does_not_begin(ctx: bndl.Conte
     assert ctx.submit(abs, -1).result(TIMEOUT) == 1
     assert list(tmp_path.iterdir()) == []
     assert job.report().state == "cancelled"
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_workers_without_time_to_end_are_gone(*, busy: bool) -> None:
+    """The time is theirs: the end of what is killed, and of the guardian, is waited for all the same."""
+    failed: list[threading.ExceptHookArgs] = []
+    before, threading.excepthook = threading.excepthook, failed.append
+    try:
+        config = bndl.Config(stop_timeout=0, cancel_grace=0, cancel_timeout=0, drain_timeout=0)
+        with bndl.connect(workers=2, progress=False, config=config) as context:
+            context.await_workers(2)
+            processes = set(context.map(lambda _: os.getpid(), range(20)))
+            if busy:
+                context.submit(time.sleep, TIMEOUT)
+    finally:
+        threading.excepthook = before
+    assert not failed
+    assert not [process for process in processes if Path(f"/proc/{process}").exists()]
+    assert "bndl-supervisor" not in {thread.name for thread in threading.enumerate()}

@@ -22,6 +22,8 @@ from bndl.cluster.lifeline import open_lifeline
 __all__ = ["Guardian"]
 
 _PROGRAM = Path(__file__).with_name("guard.py")
+#: How many seconds it may take to end by itself, and again when it is killed. Workers may have less: see the settings.
+_STOP_TIMEOUT = 3.0
 
 
 class Guardian:
@@ -59,7 +61,7 @@ class Guardian:
         """A process group is gone, and its number may be given to another one."""
         self._tell(f"-{group}\n")
 
-    def stop(self, timeout: float) -> None:
+    def stop(self) -> None:
         """End the process, which kills what it still knows of."""
         if self._pipe is not None:
             with contextlib.suppress(OSError):
@@ -67,10 +69,11 @@ class Guardian:
         if self._process is None:
             return
         try:
-            self._process.wait(timeout)
+            self._process.wait(_STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(timeout)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it is stuck in the kernel
+                self._process.wait(_STOP_TIMEOUT)
 
     def _tell(self, line: str) -> None:
         if self._pipe is not None:

@@ -50,6 +50,8 @@ _QUICK = 4
 _MOST_CERTIFICATES = 100
 #: Seconds for which processes are looked for that tasks of an ended worker started.
 _SEARCH = 1.0
+#: How many seconds a process that was killed may take to be gone, however short the time is that it has before.
+_KILL_TIMEOUT = 5.0
 
 
 class ProcessListener(Protocol):
@@ -183,7 +185,7 @@ class Supervisor:
         self._stopping.set()
         self._wake()
         if self._thread.is_alive():
-            self._thread.join(capped(2 * self._config.stop_timeout + 5))
+            self._thread.join(capped(self._config.stop_timeout + 3 * _KILL_TIMEOUT))
         elif self._thread.ident is None:  # it could not be started
             self._close_files()
 
@@ -210,7 +212,7 @@ class Supervisor:
             self._listener.supervisor_gave_up(WorkerFailedToStart(text, exit_code=None, output=""))
         finally:
             self._end_all()
-            self._guardian.stop(self._config.stop_timeout)
+            self._guardian.stop()
             self._close_files()
 
     def _close_files(self) -> None:
@@ -346,19 +348,19 @@ class Supervisor:
         processes = [place.process for place in self._places if place.process is not None]
         for process in processes:
             process.close_lifeline()
-        self._await_ends(processes)
+        self._await_ends(processes, self._config.stop_timeout)
         for process in processes:
             process.kill_group()
             self._guardian.forget(process.pid)
-        self._await_ends(processes)  # one that does not even heed SIGKILL is stuck in the kernel
+        self._await_ends(processes, _KILL_TIMEOUT)  # one that does not even heed SIGKILL is stuck in the kernel
         kill_owned(self._owner, _SEARCH)
         for place in self._places:
             if place.process is not None:
                 self._read(place)
                 self._close(place.process)
 
-    def _await_ends(self, processes: Sequence[WorkerProcess]) -> None:
-        deadline = time.monotonic() + self._config.stop_timeout
+    def _await_ends(self, processes: Sequence[WorkerProcess], timeout: float) -> None:
+        deadline = time.monotonic() + timeout
         while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
             self._wait(_INTERVAL)
 
