@@ -48,7 +48,7 @@ class View:
             InvalidOption: a value makes no sense.
         """
         given: dict[str, Any] = self._given if self._name is None else {**self._given, "name": self._name}
-        return View(self._check_ready, self._work, merge_options(given, options))  # type: ignore[typeddict-item]
+        return View(self._check_ready, self._work, merge_options(given, options))  # type: ignore[arg-type]
 
     def map(
         self,
