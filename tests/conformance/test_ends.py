@@ -197,7 +197,7 @@ def test_workers_without_time_to_end_are_gone(*, busy: bool) -> None:
             context.await_workers(2)
             processes = set(context.map(lambda _: os.getpid(), range(20)))
             if busy:
-                context.submit(time.sleep, TIMEOUT)
+                context.submit(lambda: threading.Event().wait(TIMEOUT))
     finally:
         threading.excepthook = before
     assert not failed
