@@ -23,6 +23,9 @@ class TwoArguments(Exception):
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"{code} {reason}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TwoArguments, self.args
+
 
 class Unpicklable(OSError):
     def __reduce__(self) -> str | tuple[Any, ...]:

@@ -21,10 +21,12 @@ from bndl.errors import BndlError
 from bndl.execute.pickling.identity import find_key, version_of
 
 __all__ = [
+    "ATOMS",
     "finish_class",
     "is_pure",
     "make_class",
     "set_attributes",
+    "set_bases",
     "skeleton_of",
     "split",
     "stand_ins",
@@ -54,7 +56,8 @@ _IN_SKELETON = ("__module__", "__qualname__", "__slots__", "__orig_bases__")
 #: Attributes that are not needed to make an object, in spite of their names.
 _DATA = frozenset({"__annotations__", "__firstlineno__"})
 
-_ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
+#: Values that are the same wherever they are made.
+ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 _shielding = threading.RLock()
 
@@ -97,7 +100,9 @@ def state_of_class(cls: type) -> dict[str, Any]:
 
 def split(state: dict[str, Any]) -> tuple[list[str], dict[str, Any], dict[str, Any], dict[str, Any]]:
     """The names of a class's attributes; what is needed to make an object of it, other attributes, and the rest."""
-    rest: dict[str, Any] = {name: state.pop(name) for name in ("_abc_impl", "__members__") if name in state}
+    rest: dict[str, Any] = {
+        name: state.pop(name) for name in ("_abc_impl", "__members__", "__values__") if name in state
+    }
     behaviours = {name: value for name, value in state.items() if _is_behaviour(name, value)}
     data = {name: value for name, value in state.items() if name not in behaviours}
     return list(state), behaviours, data, rest
@@ -106,7 +111,7 @@ def split(state: dict[str, Any]) -> tuple[list[str], dict[str, Any], dict[str, A
 def stand_ins(data: dict[str, Any]) -> dict[str, Any]:
     """What stands in the place of other attributes until they are there; ``__new__`` of a singleton looks at them."""
     return {
-        name: value if type(value) in _ATOMS else type(value)() if type(value) in {dict, list, set} else None
+        name: value if type(value) in ATOMS else type(value)() if type(value) in {dict, list, set} else None
         for name, value in data.items()
     }
 
@@ -191,6 +196,13 @@ def set_attributes(cls: type, attributes: dict[str, Any], missing: dict[str, Any
         type.__setattr__(cls, name, value)
 
 
+def set_bases(cls: Any, bases: tuple[type, ...]) -> None:
+    """Let a class have these bases."""
+    before = cls.__bases__
+    if len(before) != len(bases) or any(one is not other for one, other in zip(before, bases, strict=True)):
+        type.__setattr__(cls, "__bases__", bases)
+
+
 def finish_class(cls: Any, rest: dict[str, Any], names: list[str]) -> None:
     """All attributes of a class are set: do the rest, and remove those that it does not have any more at its home."""
     version = version_of(cls)
@@ -202,3 +214,8 @@ def finish_class(cls: Any, rest: dict[str, Any], names: list[str]) -> None:
         abc.ABCMeta.register(cls, subclass)
     for name, attributes in rest.get("__members__", {}).items():
         cls._member_map_[name].__dict__.update(attributes)
+    lists, pairs = rest.get("__values__", ({}, ()))
+    for name, value in lists.items():
+        type.__setattr__(cls, name, value)
+    for value, name in pairs:
+        cls._value2member_map_[value] = cls._member_map_[name]

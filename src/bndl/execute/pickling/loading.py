@@ -33,6 +33,8 @@ __all__ = [
     "loaded",
     "make_function",
     "set_attributes",
+    "set_bases",
+    "set_global",
 ]
 
 #: How many sections are kept, and how many bytes of them.
@@ -179,11 +181,15 @@ class Loading:
     def _apply(self, kind: str, index: int, state: Any) -> None:
         """Take an item of a stream over."""
         if kind == "n":
-            namespace = self.namespace(index)
-            if index in self._made:
-                namespace[state[0]] = state[1]
+            self.assign(index, *state)
         elif kind == "s" and index in self._made:
             _set_state(self._objects[index], state)
+
+    def assign(self, index: int, name: str, value: Any) -> None:
+        """Assign a global variable of a namespace that is made here."""
+        namespace = self.namespace(index)
+        if index in self._made:
+            namespace[name] = value
 
     def is_open(self, index: int) -> bool:
         """Whether a class takes the state that it is sent with."""
@@ -361,6 +367,18 @@ def set_attributes(index: int, attributes: dict[str, Any], missing: dict[str, An
     loading = _loading()
     if loading.is_open(index):
         classes.set_attributes(loading.get(index), attributes, missing)
+
+
+def set_bases(index: int, bases: tuple[type, ...]) -> None:
+    """Let a class have the bases that it has at its home by now."""
+    loading = _loading()
+    if loading.is_open(index):
+        classes.set_bases(loading.get(index), bases)
+
+
+def set_global(index: int, name: str, value: Any, _: object) -> None:
+    """Assign a global variable before its turn, because functions that need it may be called from here on."""
+    _loading().assign(index, name, value)
 
 
 def finish_class(index: int, rest: dict[str, Any], names: list[str]) -> None:

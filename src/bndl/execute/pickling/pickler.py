@@ -16,6 +16,7 @@ import functools
 import pickle
 import random
 import types
+import weakref
 from collections import ChainMap
 from collections.abc import Callable
 from io import BytesIO
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
 
-from bndl.execute.pickling import classes, enums, loading, named
+from bndl.execute.pickling import classes, enums, exceptions, loading, named
 from bndl.execute.pickling.codes import reduce_code
 from bndl.execute.pickling.functions import fill_cell, make_cell, set_state, state_of
 from bndl.execute.pickling.generators import is_generator, note_generator
@@ -61,6 +62,16 @@ def _reduce_cached_property(made: functools.cached_property[Any]) -> Any:
     return functools.cached_property, (made.func,), state
 
 
+def _reduce_dispatching_method(made: functools.singledispatchmethod[Any]) -> Any:
+    """From Python 3.13 on it has a cache."""
+    state = {name: value for name, value in vars(made).items() if name != "_method_cache"}
+    return functools.singledispatchmethod, (made.func,), state
+
+
+def _reduce_weak(mapping: Any) -> Any:
+    return type(mapping), (dict(mapping),)
+
+
 #: Objects of dataclasses that are what they are by identity, by their types.
 _OF_DATACLASSES = {
     type(vars(dataclasses)[name]): name
@@ -79,8 +90,18 @@ _REDUCERS: dict[type, Callable[[Any], Any]] = {
     CellType: _reduce_cell,
     random.SystemRandom: lambda _: (random.SystemRandom, ()),
     functools.cached_property: _reduce_cached_property,
+    functools.singledispatchmethod: _reduce_dispatching_method,
+    **dict.fromkeys((weakref.WeakKeyDictionary, weakref.WeakValueDictionary), _reduce_weak),
     **dict.fromkeys(_OF_DATACLASSES, _reduce_of_dataclasses),
 }
+
+
+def _take_apart(obj: Any, kind: Any) -> Any:
+    """As what an object is pickled by its own way, or by a better one."""
+    if isinstance(kind, enum.EnumType) and enums.is_member(obj, kind):
+        return enums.get_member, (kind, obj._name_)
+    reduced = obj.__reduce_ex__(5)
+    return exceptions.without_init(kind, reduced) if issubclass(kind, BaseException) else reduced
 
 
 class _Later:
@@ -100,10 +121,20 @@ def attributes_of(cls: type, index: int) -> list[_Later]:
     return [*later, _Later(loading.finish_class, (index, rest, names))]
 
 
-#: The end of the state of a class.
-_LEAVE = _Later(bool, ())
-#: So many classes are completed within each other; others later, or the pickler would recurse too deep.
-_MOST_NESTED = 10
+class _Leave:
+    """The end of the state of a class, or of the value of a global variable. The pickler remembers each one."""
+
+    __slots__ = ()
+
+
+class _Global:
+    """A global variable, which is assigned where it stands in the pickle, unless it is assigned already."""
+
+    __slots__ = ("index", "name")
+
+    def __init__(self, index: int, name: str) -> None:
+        self.index = index
+        self.name = name
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -163,7 +194,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return NotImplemented
         if issubclass(kind, ModuleType):  # isinstance would ask a proxy or a mock
             return self._reduce_module(obj)
-        reduced = obj.__reduce_ex__(5)
+        reduced = _take_apart(obj, kind)
         if is_generator(kind):
             note_generator(obj, reduced, is_shared=self.is_shared)
         if isinstance(reduced, str) and not is_global(obj, reduced):
@@ -206,16 +237,23 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """A class whose skeleton is there, with its state, or with the part that is needed to make objects of it."""
         _, behaviours, data, _ = classes.split(enums.state_of(cls))
         later = [_Later(loading.set_attributes, (index, behaviours, classes.stand_ins(data)))]
-        if self._definitions().enter(cls) < _MOST_NESTED and not self._definitions().is_current(index):
+        if self._definitions().enter(index) and not self._definitions().is_current(index):
             self._definitions().finish(index)
             later += attributes_of(cls, index)
-        return loading.get, (index,), (cls.__bases__, *later, _LEAVE), None, None, loading.ignore
+        state = (_Later(loading.set_bases, (index, cls.__bases__)), *later, _Leave())
+        return loading.get, (index,), state, None, None, loading.ignore
 
     def _take_later(self, later: _Later) -> Any:
-        if later is _LEAVE:
-            self._definitions().leave()
-            return bool, ()
         return later.call, later.arguments
+
+    def _take_leave(self, _: _Leave) -> Any:
+        self._definitions().leave()
+        return bool, ()
+
+    def _take_global(self, variable: _Global) -> Any:
+        for value in self._definitions().enter_global(variable.index, variable.name):
+            return loading.set_global, (variable.index, variable.name, value, _Leave())
+        return bool, ()
 
     # Functions
 
@@ -254,8 +292,12 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             default, implementations = named.dispatching_arguments(function)
             registered = (named.fill_dispatching, implementations)
             return functools.singledispatch, (default,), registered, None, None, loading.complete
-        namespace = self._definitions().add_globals(function)
-        state = (set_state, state_of(function))
+        definitions = self._definitions()
+        namespace = definitions.add_globals(function)
+        state: tuple[Any, ...] = (set_state, state_of(function))
+        if self._mode == STATE:  # what comes after it may call it
+            names = definitions.list_needed(function, namespace, self._owner)
+            state += tuple(_Global(namespace, name) for name in names)
         arguments = (function.__code__, namespace, function.__name__, function.__closure__)
         return loading.make_function, arguments, state, None, None, loading.complete
 
@@ -272,6 +314,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if any(function is getattr(value, "__func__", value) for value in attributes):
                 give_key(function)
         return MethodType, (function, method.__self__)
+
+    def _reduce_wrapped(self, wrapped: Any) -> Any:
+        # Such as the method that typing gives to all protocols, and knows them by.
+        is_there = is_importable(wrapped) and "." not in wrapped.__qualname__
+        return (named.get_global, (wrapped.__module__, wrapped.__qualname__)) if is_there else NotImplemented
 
     def _reduce_builtin(self, function: BuiltinFunctionType) -> Any:
         owner = function.__self__
@@ -318,8 +365,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 _OWN = frozenset(
     {
         *(loading.get, loading.define, loading.complete, loading.make_function, loading.import_module),
-        *(loading.set_attributes, loading.finish_class, loading.ignore),
-        *(set_state, make_cell, fill_cell, classes.make_class, enums.make_enum, named.get_global),
+        *(loading.set_attributes, loading.finish_class, loading.ignore, loading.set_bases, loading.set_global),
+        *(set_state, make_cell, fill_cell, classes.make_class, enums.make_enum, enums.get_member, named.get_global),
+        exceptions.make_exception,
     }
 )
 
@@ -329,6 +377,10 @@ _HANDLERS: dict[type, Callable[[Pickler, Any], Any]] = {
     MethodType: Pickler._reduce_method,  # noqa: SLF001 - the same
     BuiltinFunctionType: Pickler._reduce_builtin,  # noqa: SLF001 - the same
     _Later: Pickler._take_later,  # noqa: SLF001 - the same
+    _Leave: Pickler._take_leave,  # noqa: SLF001 - the same
+    _Global: Pickler._take_global,  # noqa: SLF001 - the same
+    classmethod: Pickler._reduce_wrapped,  # noqa: SLF001 - the same
+    staticmethod: Pickler._reduce_wrapped,  # noqa: SLF001 - the same
     ModuleType: Pickler._reduce_module,  # noqa: SLF001 - the same
     named.CACHED: Pickler._reduce_callable,  # noqa: SLF001 - the same
     **dict.fromkeys(named.TYPE_VARIABLES, Pickler._reduce_type_variable),  # noqa: SLF001 - the same

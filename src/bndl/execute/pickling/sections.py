@@ -33,6 +33,12 @@ _START = struct.Struct("<Q")
 _sequence = count()
 _MISSING = object()
 
+#: So many classes and global variables are written within each other; others later, or the pickler would recurse too
+#: deep.
+_MOST_NESTED = 20
+#: Values that are made without calling the user's code.
+_NEEDS_NO_CALL = (FunctionType, ModuleType, type, int, float, str, bytes, type(None))
+
 #: A definition: its kind, its index, and the name of a global variable.
 _Item = tuple[str, int, Any]
 #: Of a module as a whole, these belong to the process.
@@ -123,12 +129,14 @@ class Definitions:
         self._work: deque[_Item] = deque()
         self._begun: set[int] = set()
         self._finished: set[int] = set()
+        #: The global variables that are written, by namespace and name.
+        self._assigned: set[tuple[int, str]] = set()
         self._current = -1
         #: What is being written, None for the value itself, and what each item was needed for.
         self._item: _Item | None = None
         self._parents: dict[_Item, _Item | None] = {}
-        #: The classes that are being written where they are needed.
-        self._open: list[type] = []
+        #: The classes and global variables that are being written where they are needed.
+        self._open: list[_Item] = []
         self._names: set[tuple[int, str]] = set()
         self._streams: dict[str, _Writer] = {}
         self._skeletons: _Writer | None = None
@@ -177,14 +185,37 @@ class Definitions:
         """A class was completed where it was needed, before its turn."""
         self._finished.add(index)
 
-    def enter(self, cls: type) -> int:
-        """The state of a class begins. Returns how many it is within."""
-        self._open.append(cls)
-        return len(self._open) - 1
+    def enter(self, index: int) -> bool:
+        """The state of a class begins. Returns whether there is room for its attributes within what it is in."""
+        self._open.append(("c", index, None))
+        return len(self._open) <= _MOST_NESTED
+
+    def enter_global(self, index: int, name: str) -> list[Any]:
+        """A global variable is needed. Returns its value, if it is the place to write it; ``leave`` comes after it."""
+        value = self._objects[index].get(name, _MISSING)
+        if value is _MISSING or (index, name) in self._assigned or len(self._open) >= _MOST_NESTED:
+            return []
+        self._assigned.add((index, name))
+        self._open.append(("n", index, name))
+        return [value]
 
     def leave(self) -> None:
-        """The state of a class ends."""
+        """The state of a class ends, or a global variable."""
         self._open.pop()
+
+    def list_needed(self, function: FunctionType, index: int, owner: str) -> list[str]:
+        """The global variables that a function needs when it is called, those first that are no objects of classes.
+
+        Args:
+            function: the function.
+            index: of its namespace.
+            owner: whose definitions the function is among.
+        """
+        if self._keys[index][1] != owner:
+            return []
+        namespace = self._objects[index]
+        names = [name for name in list_globals(function.__code__) if (index, name) not in self._assigned]
+        return sorted(names, key=lambda name: not isinstance(namespace.get(name), _NEEDS_NO_CALL))
 
     def locate(self) -> tuple[list[str], Any]:
         """The way from the value to what is being written, and that, which cannot be pickled as a whole."""
@@ -196,10 +227,11 @@ class Definitions:
             labels.append(self._label(*item))
             item = self._parents[item]
         labels.reverse()
-        for cls in self._open:
-            if cls is not part:
-                labels.append(f"class {cls.__qualname__!r}")
-            part = cls
+        for kind, index, name in self._open:
+            inner = self._objects[index].get(name) if kind == "n" else self._objects[index]
+            if inner is not part:
+                labels.append(self._label(kind, index, name))
+            part = inner
         return labels, part
 
     def _label(self, kind: str, index: int, name: Any) -> str:
@@ -273,8 +305,9 @@ class Definitions:
             item = (kind, index, obj)
         else:
             value = obj.get(name, _MISSING)
-            if value is _MISSING:
+            if value is _MISSING or (index, name) in self._assigned:
                 return
+            self._assigned.add((index, name))
             item = (kind, index, (name, value))
         self._stream(self._keys[index][1]).dump(item)
 
