@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from bndl.errors import NotPicklable
+from bndl.execute.payloads import unpack
+from bndl.execute.pickling.claims import claimed
 from tests.unit.pickling import Process, module_of
 
 
@@ -104,6 +109,58 @@ def outer(): return first, second, inner()
     with module_of(source) as module, pytest.raises(NotPicklable) as raised:
         driver.pack(module.outer)
     assert raised.value.path == "outer -> global variable 'inner' -> global variable 'lock'"
+
+
+EVENTS = """
+import threading
+begun, is_over = threading.Event(), threading.Event()
+"""
+WAITING = """
+class Waits:
+    def __reduce__(self): return wait, ()
+def wait():
+    import waiting
+    waiting.begun.set()
+    return waiting.is_over.wait(30)
+class Holder:
+    part = Waits()
+class Other:
+    value = 1
+def wait_value(): return Holder.part
+def end_wait():
+    import waiting
+    waiting.is_over.set()
+    return Other.value
+"""
+
+
+def test_loading_waits_only_for_who_loads_the_same(driver: Process, worker: Process) -> None:
+    with (
+        module_of(EVENTS, "waiting") as waiting,
+        module_of(WAITING) as module,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        waits, ends = driver.pack(module.wait_value), driver.pack(module.end_wait)
+        with worker.entered():
+            loading = [pool.submit(unpack, waits) for _ in range(2)]
+            assert waiting.begun.wait(30)
+            assert pool.submit(unpack, ends).result(30)() == 1
+            first, second = (each.result(30) for each in loading)
+        assert first() is second() is True
+        assert first.__globals__["Holder"] is second.__globals__["Holder"]
+
+
+def test_who_loads_within_loading_does_not_wait_in_a_circle() -> None:
+    both = threading.Barrier(2)
+
+    def load(outer: str, inner: str) -> str:
+        with claimed(frozenset([outer])):
+            both.wait(30)
+            with claimed(frozenset([inner])):
+                return inner
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(load, "ab", "ba", timeout=30)) == ["b", "a"]
 
 
 ENUMS = """

@@ -13,9 +13,10 @@ from types import CellType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bndl.execute.pickling import classes, functions
+from bndl.execute.pickling.claims import claimed
 from bndl.execute.pickling.frames import split
 from bndl.execute.pickling.identity import adopt, find, forget, home, version_of
-from bndl.execute.pickling.places import find_namespace
+from bndl.execute.pickling.places import find_by_name, find_namespace
 
 if TYPE_CHECKING:
     from bndl.execute.pickling.sections import Section, Stream
@@ -95,7 +96,7 @@ class Loading:
                 if place[1] is not None:
                     self._modules[index] = place[1]
             return
-        found = _find_by_name(str(number)) if kind == "s" else find((self._home, number))
+        found = find_by_name(str(number)) if kind == "s" else find((self._home, number))
         if found is not None:
             self._objects[index] = found
             if kind == "f":
@@ -242,17 +243,6 @@ class Loading:
         return id(function) in self._live
 
 
-def _find_by_name(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    namespace = find_namespace(("", module))
-    if namespace is None:
-        return None
-    value: Any = namespace[1]
-    for part in attribute.split("."):
-        value = getattr(value, part, None)
-    return value
-
-
 def _set_state(obj: Any, state: Any) -> None:
     own, slots = state if isinstance(state, tuple) else (state, None)
     for attributes in (own, slots):
@@ -267,40 +257,47 @@ class _Current(threading.local):
 
 
 _current = _Current()
-_lock = threading.RLock()
 
 
 class Cache:
     """The objects of the sections that were loaded last, so that what did not change is not made again."""
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()  # a finalizer may load what it likes
         self._made: OrderedDict[tuple[str, bytes], _Made] = OrderedDict()
         self._size = 0
 
     def get(self, key: tuple[str, bytes]) -> _Made | None:
         """The objects of a section, by its sender and its digest."""
-        made = self._made.get(key)
-        if made is not None:
-            self._made.move_to_end(key)
-        return made
+        with self._lock:
+            made = self._made.get(key)
+            if made is not None:
+                self._made.move_to_end(key)
+            return made
 
     def put(self, key: tuple[str, bytes], made: _Made) -> None:
         """Keep the objects of a section, unless they are large, and let go of those that were not used for longest."""
-        before = self._made.pop(key, None)
-        if before is not None:
-            self._size -= before.size
-        if made.size > _MOST_BYTES:
-            return
-        self._made[key] = made
-        self._size += made.size
-        while self._size > _MOST_BYTES or len(self._made) > _MOST_SECTIONS:
-            _, oldest = self._made.popitem(last=False)
-            self._size -= oldest.size
+        gone = []  # what is in there may call back when it goes
+        with self._lock:
+            before = self._made.pop(key, None)
+            if before is not None:
+                self._size -= before.size
+                gone.append(before)
+            if made.size > _MOST_BYTES:
+                return
+            self._made[key] = made
+            self._size += made.size
+            while self._size > _MOST_BYTES or len(self._made) > _MOST_SECTIONS:
+                _, oldest = self._made.popitem(last=False)
+                self._size -= oldest.size
+                gone.append(oldest)
 
     def clear(self) -> None:
         """Let go of all."""
-        self._made.clear()
-        self._size = 0
+        with self._lock:
+            gone, self._made = self._made, OrderedDict()
+            self._size = 0
+        gone.clear()
 
 
 cache = Cache()
@@ -314,7 +311,7 @@ def loaded(section: Section, data: Sequence[memoryview]) -> Iterator[None]:
     _current.loading = loading
     try:
         if not loading.find_live():
-            with _lock:
+            with claimed(section.claims()):
                 _load(loading)
         yield
     finally:
@@ -334,8 +331,7 @@ def _load(loading: Loading) -> None:
 
 def drop_cache() -> None:
     """Let go of definitions that nothing uses."""
-    with _lock:
-        cache.clear()
+    cache.clear()
 
 
 def _loading() -> Loading:

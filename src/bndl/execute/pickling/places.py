@@ -10,7 +10,7 @@ from typing import Any
 from bndl.execute.pickling.functions import MARK
 from bndl.execute.pickling.identity import Key, home
 
-__all__ = ["find_namespace", "key_of_globals", "key_of_module"]
+__all__ = ["find_by_name", "find_namespace", "key_of_globals", "key_of_module"]
 
 #: Who can tell where the namespace is that belongs to no module of ``sys.modules``, by its name in keys.
 _witnesses: dict[str, weakref.WeakSet[Any]] = {}
@@ -58,3 +58,15 @@ def find_namespace(key: Key) -> tuple[dict[str, Any], ModuleType | None] | None:
                 return namespace, witness
             found = namespace
     return None if found is None else (found, None)
+
+
+def find_by_name(name: str) -> Any:
+    """A global variable whose home this process is, by its module and its name; None if it is gone."""
+    module, _, attribute = name.partition(":")
+    namespace = find_namespace(("", module))
+    if namespace is None:
+        return None
+    value: Any = namespace[1]
+    for part in attribute.split("."):
+        value = getattr(value, part, None)
+    return value

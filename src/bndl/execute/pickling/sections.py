@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from io import BytesIO
 from itertools import count
 from types import FunctionType, ModuleType
@@ -79,6 +79,10 @@ class Section(msgspec.Struct, frozen=True, array_like=True):
     count: int
     size: int
     streams: list[Stream]
+
+    def claims(self) -> frozenset[Hashable]:
+        """What no two threads may load at the same time: the section, and all in it that there is once."""
+        return frozenset([(self.sender, self.digest), *(key for key in self.keys if key[0] in "cvs")])
 
 
 _encoder = msgspec.msgpack.Encoder()
