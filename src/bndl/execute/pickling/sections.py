@@ -35,7 +35,7 @@ _MISSING = object()
 
 #: So many classes and global variables are written within each other; others later, or the pickler would recurse too
 #: deep.
-_MOST_NESTED = 20
+_MOST_NESTED = 10
 #: Values that are made without calling the user's code.
 _NEEDS_NO_CALL = (FunctionType, ModuleType, type, int, float, str, bytes, type(None))
 
