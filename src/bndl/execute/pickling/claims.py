@@ -13,6 +13,10 @@ from collections.abc import Hashable, Iterator
 __all__ = ["claimed"]
 
 
+#: After so many seconds a thread looks again whether it has to wait.
+_LOOK = 10.0
+
+
 class _Claim:
     """The definitions that a thread loads."""
 
@@ -77,7 +81,7 @@ def claimed(keys: frozenset[Hashable]) -> Iterator[None]:
     try:
         while (other := claims.take(claim)) is not None:
             try:
-                other.is_over.wait()
+                other.is_over.wait(_LOOK)
             finally:
                 claims.waiting.pop(claim.thread, None)
         yield
