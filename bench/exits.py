@@ -105,6 +105,27 @@ atexit.register(lambda: print(ctx.submit(work, 4).result(60), flush=True))
 """,
         stdout="8\n90\n",
     ),
+    # The end comes while the node looks why it does not join.
+    "seed": Kind(
+        """
+import random, socket, tempfile, threading, time
+import bndl
+
+def hang_up():
+    while True:
+        server.accept()[0].close()
+
+server = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=hang_up, daemon=True).start()
+with tempfile.NamedTemporaryFile("w") as file:
+    file.write("nobody-else-has-this")
+    file.flush()
+    seed = f"tcp/127.0.0.1:{server.getsockname()[1]}"
+    ctx = bndl.connect(workers=0, seeds=[seed], secret_file=file.name, progress=False)
+    time.sleep(random.uniform(0.5, 0.9))
+""",
+        stderr=r"(not joined after .*\n)?",
+    ),
     "import": Kind("import bndl\nbndl.connect\n"),
     "workers": Kind(
         # What tasks leave behind in workers: threads, atexit handlers, text that is not flushed.

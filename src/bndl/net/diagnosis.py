@@ -17,18 +17,24 @@ import os
 import socket
 import ssl
 import tempfile
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import zenoh
 
+from bndl.exits import at_last
 from bndl.net.announced import Token
 from bndl.net.credentials import Credentials
 from bndl.net.endpoints import Endpoint
+from bndl.net.native import Inside
 from bndl.net.session import Role, open_session
+from bndl.threads import try_start
 
 __all__ = ["LONGEST", "Diagnosis", "diagnose"]
+
+T = TypeVar("T")
 
 #: Seconds that a connection, a handshake, and an answer may take.
 _STEP = 1.0
@@ -40,6 +46,9 @@ LONGEST = 4.4
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 #: The bits of the first byte of zenoh's messages that tell them apart, and the one that all nodes begin with.
 _KIND, _INIT = 0x1F, 0x01
+
+#: The threads that are in zenoh for a diagnosis. The program may end meanwhile.
+_inside = Inside()
 
 _NOTHING_THERE = (
     "No node listens there: it has ended, it listens on another port, or on another address of that machine. Compare "
@@ -110,7 +119,7 @@ def _try(endpoint: Endpoint, credentials: Credentials, done: list[str]) -> dict[
             connection = stack.enter_context(_encrypt(connection, credentials))
             done.append("TLS with certificates of one authority")
         _greet(endpoint, connection)
-    clusters = _enter(endpoint, credentials)
+    clusters = _in_native_code(_enter, endpoint, credentials)
     done.append("the secret is right")
     return clusters
 
@@ -226,14 +235,29 @@ def _first_message() -> bytes:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(_STEP)
         address = f"tcp/127.0.0.1:{server.getsockname()[1]}"
-        thread = threading.Thread(target=_knock, args=(address,), name="bndl-knock", daemon=True)
-        thread.start()
+        thread = try_start(partial(_in_native_code, _knock, address), "bndl-knock")
+        if thread is None:
+            raise _Problem(
+                "this node can start no thread to look further",
+                "Raise the limit of threads (ulimit -u), or end what this machine does not need.",
+            )
         connection, _ = server.accept()
         with connection:
             connection.settimeout(_STEP)
             message = connection.recv(1 << 16)
     thread.join(_STEP)
     return message
+
+
+def _in_native_code(call: Callable[..., T], *args: object) -> T:
+    """Make a call that uses sessions of zenoh, whose ends the end of the process waits for."""
+    at_last(_await_native_code)
+    with _inside.noted():
+        return call(*args)
+
+
+def _await_native_code() -> None:
+    _inside.await_empty(LONGEST)
 
 
 def _knock(address: str) -> None:
