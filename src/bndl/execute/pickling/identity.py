@@ -10,6 +10,7 @@ import secrets
 import threading
 import weakref
 from collections.abc import Hashable
+from functools import partial
 from itertools import count
 from typing import Any, Generic, TypeVar
 
@@ -45,19 +46,11 @@ class Version:
 
 
 class _Entry(weakref.ref[Any]):
-    """A weak reference that knows where it is noted."""
+    """A weak reference with a value."""
 
-    __slots__ = ("entries", "place", "value")
+    __slots__ = ("value",)
 
-    entries: dict[int, _Entry]
-    place: int
     value: Any
-
-
-def _remove(entry: Any) -> None:
-    # Runs whenever the interpreter frees memory, also at its end, so it waits for no lock and uses no global name.
-    if entry.entries.get(entry.place) is entry:
-        entry.entries.pop(entry.place, None)
 
 
 class PerObject(Generic[V]):
@@ -79,9 +72,8 @@ class PerObject(Generic[V]):
 
     def set(self, obj: Any, value: V) -> None:
         """Note the value of an object. Raises ``TypeError`` if there can be no weak references to it."""
-        entry = _Entry(obj, _remove)
-        entry.entries = self._entries
-        entry.place = id(obj)
+        # All of the callback is in C: the exception that interrupts a task cannot come up in it and get lost there.
+        entry = _Entry(obj, partial(self._entries.pop, id(obj)))
         entry.value = value
         self._entries[id(obj)] = entry
 
