@@ -22,6 +22,7 @@ from bndl.net.credentials import Credentials
 from bndl.net.endpoints import check_listen, check_seeds
 from bndl.net.lingering import stop_lingering
 from bndl.net.refusals import Refusals
+from bndl.net.samples import read_samples
 from bndl.net.seedwatch import SeedWatch
 from bndl.net.session import Role, check_secret, find_addresses, open_session
 
@@ -105,7 +106,9 @@ class MeetingPoint:
             channel: zenoh.handlers.FifoChannel[zenoh.Sample] = zenoh.handlers.FifoChannel(_CHANNEL_TOKENS)
             watch = self._session.liveliness().declare_subscriber(self._tokens, channel, history=True)
             self._watch = watch
-            self._reader = threading.Thread(target=self._read, args=(watch.handler,), name="bndl-meeting", daemon=True)
+            self._reader = threading.Thread(
+                target=read_samples, args=(watch.handler, self._on_token), name="bndl-meeting", daemon=True
+            )
             self._reader.start()
             addresses = find_addresses(self._session) if self._listen else ()
             self._refusals = Refusals(self._session, addresses) if addresses else None
@@ -116,17 +119,6 @@ class MeetingPoint:
                 text = f"there is {explain_no_router(self._seeds, error, self._seed_watch.problem)}"
             raise ClusterError(text) from None
         return addresses
-
-    def _read(self, handler: zenoh.Handler[zenoh.Sample]) -> None:
-        while True:
-            try:
-                sample = handler.recv()
-            except zenoh.ZError:
-                return  # the session was closed
-            try:
-                self._on_token(sample)
-            except Exception:  # what comes after it has to be read all the same
-                logger.exception("the news of a node could not be handled")
 
     def _on_token(self, sample: zenoh.Sample) -> None:
         if sample.kind == zenoh.SampleKind.PUT:

@@ -18,7 +18,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import zenoh
@@ -37,6 +37,7 @@ from bndl.net.names import is_worker
 from bndl.net.native import Inside
 from bndl.net.refusals import Refusals
 from bndl.net.rejoin import Rejoiner
+from bndl.net.samples import read_samples
 from bndl.net.seedwatch import SeedWatch
 from bndl.net.session import Role, check_not_forked, check_secret, find_addresses, open_session
 
@@ -292,7 +293,7 @@ class ZenohFabric:
         on_sample = self._on_frame if what == "frames" else self._on_token
         self._declared.append(subscriber)
         args = (subscriber.handler, on_sample)
-        reader = threading.Thread(target=_drain, args=args, name=f"bndl-{what}-{self._name}", daemon=True)
+        reader = threading.Thread(target=read_samples, args=args, name=f"bndl-{what}-{self._name}", daemon=True)
         reader.start()
         self._readers.append(reader)
 
@@ -374,18 +375,6 @@ class ZenohFabric:
     def _key(self, to: str, session: str) -> str:
         """The key of frames to a session of a node."""
         return f"{self._prefix}/to/{to}/{session}/{self._name}/{self._own.session}"
-
-
-def _drain(handler: zenoh.Handler[zenoh.Sample], on_sample: Callable[[zenoh.Sample], None]) -> None:
-    while True:
-        try:
-            sample = handler.recv()
-        except zenoh.ZError:
-            return  # the session was closed
-        try:
-            on_sample(sample)
-        except Exception:  # what comes after it has to be read all the same
-            logger.exception("a message of zenoh could not be handled")
 
 
 def _quality(*, bulk: bool) -> dict[str, Any]:
